@@ -1,0 +1,62 @@
+"""agauss: the diagonal Gaussian for every array library."""
+
+from agauss import random
+from agauss.distributions import DiagonalGaussianDistribution, DiracDistribution
+from agauss.ops import (
+    clamp,
+    entropy,
+    entropy_vjp,
+    kl,
+    kl_vjp,
+    log_prob,
+    log_prob_vjp,
+    mode,
+    mode_vjp,
+    nll,
+    nll_vjp,
+    normal_kl,
+    normal_kl_vjp,
+    sample,
+    sample_and_kl,
+    sample_and_kl_vjp,
+    sample_vjp,
+    saturated,
+    std,
+    std_vjp,
+    var,
+    var_vjp,
+    vjp,
+)
+from agauss.versions import show_versions
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DiagonalGaussianDistribution",
+    "DiracDistribution",
+    "clamp",
+    "entropy",
+    "entropy_vjp",
+    "kl",
+    "kl_vjp",
+    "log_prob",
+    "log_prob_vjp",
+    "mode",
+    "mode_vjp",
+    "nll",
+    "nll_vjp",
+    "normal_kl",
+    "normal_kl_vjp",
+    "random",
+    "sample",
+    "sample_and_kl",
+    "sample_and_kl_vjp",
+    "sample_vjp",
+    "saturated",
+    "show_versions",
+    "std",
+    "std_vjp",
+    "var",
+    "var_vjp",
+    "vjp",
+]

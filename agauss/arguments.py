@@ -1,0 +1,248 @@
+"""What a public function was given, checked once and made uniform; knows no formula and no backend.
+
+Every error names the argument, what it must be and what came, and is raised before anything is read or written.
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from agauss.dispatch import FLOATING, NUMPY, Library, device_of, dtype_name, library_of
+
+Shape = tuple[int, ...]
+Bounds = tuple[float, float, str]  # low, high, kind
+DEFAULT_LIMITS = (-30.0, 20.0)
+BOUND_KINDS = ("hard", "soft", "straight-through")
+
+
+class Operands:
+    """Arrays of one library, dtype and device, and the shape that they broadcast to."""
+
+    __slots__ = ("arrays", "dtype", "library", "shape")
+
+    def __init__(self, library: Library, arrays: list[Any], shape: Shape) -> None:
+        self.library = library
+        self.arrays = arrays
+        self.shape = shape
+        self.dtype = arrays[0].dtype
+
+    @property
+    def wide(self) -> Any:
+        """The dtype of sums: float32 or wider."""
+        return self.library.xp.float32 if dtype_name(self.dtype) in ("float16", "bfloat16") else self.dtype
+
+    @property
+    def device(self) -> Any:
+        return device_of(self.arrays[0])
+
+
+def operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
+    """The arguments of an operation. Python numbers take the dtype of the arrays beside them, float64 where there are none."""
+    first = values[0]
+    if type(first) is np.ndarray and dtype_name(first.dtype) in FLOATING:
+        shape, dtype = first.shape, first.dtype
+        for value in values:
+            if type(value) is not np.ndarray or value.dtype is not dtype or value.shape != shape:
+                break
+        else:
+            return Operands(NUMPY, list(values), shape)
+    return _operands(names, values)
+
+
+def _operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
+    library, model = None, None
+    for name, value in zip(names, values, strict=True):
+        if _is_number(value):
+            continue
+        found = library_of(value)
+        if found is None:
+            raise TypeError(f"{name} must be an array or a real number; got {type(value).__name__}")
+        floating(name, value.dtype)
+        if library is None:
+            library, model, model_name = found, value, name
+            continue
+        if found.name != library.name:
+            raise TypeError(f"{name} must be of the same library as {model_name}, {library.name}; got {found.name}")
+        if value.dtype != model.dtype:
+            raise TypeError(
+                f"{name} must have the dtype of {model_name}, {dtype_name(model.dtype)}; got {dtype_name(value.dtype)}"
+            )
+        _same_device(name, value, model_name, model)
+    if library is None:
+        arrays = [np.asarray(value, dtype=np.float64) for value in values]
+        return Operands(NUMPY, arrays, ())
+    arrays = [like(value, library, model) if _is_number(value) else value for value in values]
+    return Operands(library, arrays, broadcast(names, [tuple(a.shape) for a in arrays]))
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, (bool, np.bool_)):
+        return False
+    return isinstance(value, (float, int, np.floating, np.integer))
+
+
+def _same_device(name: str, value: Any, model_name: str, model: Any) -> None:
+    if device_of(value) != device_of(model):
+        raise ValueError(
+            f"{name} must be on the device of {model_name}, {device_of(model)}; got {device_of(value)}"
+        )
+
+
+def like(value: float, library: Library, model: Any) -> Any:
+    """A number as an array without dimensions, of the model's dtype and device."""
+    device = device_of(model)
+    if library is NUMPY or library.name == "dask" or device is None:
+        return library.xp.asarray(value, dtype=model.dtype)
+    return library.xp.asarray(value, dtype=model.dtype, device=device)
+
+
+def floating(name: str, dtype: Any) -> str:
+    """The dtype's name, where it is one that agauss computes with."""
+    found = dtype_name(dtype)
+    if found not in FLOATING:
+        raise TypeError(f"{name} must have a floating dtype ({', '.join(FLOATING)}); got {found}")
+    return found
+
+
+def broadcast(names: Sequence[str], shapes: Sequence[Shape]) -> Shape:
+    shape = shapes[0]
+    for name, other in zip(names[1:], shapes[1:], strict=True):
+        joined = _broadcast(shape, other)
+        if joined is None:
+            raise ValueError(f"{name} must broadcast against {names[0]}; got shapes {shape} and {other}")
+        shape = joined
+    return shape
+
+
+@lru_cache(maxsize=4096)
+def _broadcast(a: Shape, b: Shape) -> Shape | None:
+    if any(not isinstance(n, int) for n in (*a, *b)):
+        raise ValueError(f"shapes must be known; got {a} and {b} (Dask: call compute_chunk_sizes() first)")
+    a, b = (1,) * (len(b) - len(a)) + a, (1,) * (len(a) - len(b)) + b
+    if any(m != n and 1 not in (m, n) for m, n in zip(a, b, strict=True)):
+        return None
+    return tuple([n if m == 1 else m for m, n in zip(a, b, strict=True)])
+
+
+def normal_axes(axis: int | Sequence[int] | None, rank: int, name: str = "axis") -> Shape:
+    """The axes, counted from 0; None is all of them."""
+    if axis is None:
+        return tuple(range(rank))
+    axes = []
+    for entry in axis if isinstance(axis, (tuple, list)) else (axis,):
+        try:
+            place = operator.index(entry)
+        except TypeError:
+            raise TypeError(f"{name} must be None, an int or a tuple of ints; got {axis!r}") from None
+        if not -rank <= place < rank:
+            raise ValueError(f"{name} must be within {-rank} ... {rank - 1} for {rank} dimensions; got {axis!r}")
+        axes.append(place % rank)
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"{name} must not name an axis twice; got {axis!r}")
+    return tuple(sorted(axes))
+
+
+def normal_bounds(bounds: Any, name: str = "bounds") -> Bounds | None:
+    """None, "hard", "soft" or "straight-through", (low, high), or (low, high, kind)."""
+    if bounds is None:
+        return None
+    if isinstance(bounds, str):
+        bounds = (*DEFAULT_LIMITS, bounds)
+    if not isinstance(bounds, (tuple, list)) or len(bounds) not in (2, 3):
+        raise TypeError(f"{name} must be None, {BOUND_KINDS}, (low, high) or (low, high, kind); got {bounds!r}")
+    low, high, kind = (*bounds, "hard")[:3]
+    if not (_is_number(low) and _is_number(high)):
+        raise TypeError(f"{name} must have real numbers for low and high; got {bounds!r}")
+    if kind not in BOUND_KINDS:
+        raise ValueError(f"{name} must be of the kinds {', '.join(BOUND_KINDS)}; got {kind!r}")
+    if not low < high or (kind == "soft" and math.isinf(high - low)):
+        raise ValueError(f"{name} must have low < high, both finite for soft bounds; got {bounds!r}")
+    return float(low), float(high), kind
+
+
+def check_out(out: Any, library: Library, shape: Shape, dtype: Any) -> None:
+    """Refuse an `out` that the result cannot be written to as it is."""
+    found = library_of(out)
+    if found is None or found.name != library.name:
+        raise TypeError(f"out must be an array of {library.name}; got {type(out).__name__}")
+    if not library.writes:
+        raise TypeError(f"out must be None for {library.name}, whose arrays cannot be written in place")
+    if tuple(out.shape) != shape:
+        raise ValueError(f"out must have shape {shape}; got {tuple(out.shape)}")
+    if out.dtype != dtype:
+        raise TypeError(f"out must have dtype {dtype_name(dtype)}; got {dtype_name(out.dtype)}")
+    if library is NUMPY and not out.flags.writeable:
+        raise ValueError("out must be writeable; got a read-only array")
+
+
+def check_index(index: Any, library: Library, shape: Shape) -> Any:
+    """Sample ids, one for each place along the first axis, as a NumPy array or one of the library's own."""
+    if not shape:
+        raise ValueError("index must be None where the arrays have no dimensions")
+    if library_of(index) in (None, NUMPY):
+        index = np.asarray(index)
+        if index.size == 0:
+            index = index.astype(np.int64)
+        if index.dtype.kind not in "iu":
+            raise TypeError(f"index must be integers; got {index.dtype.name}")
+        if index.size and int(index.min()) < 0:
+            raise ValueError(f"index must not be negative; got {int(index.min())}")
+    else:
+        found = library_of(index)
+        if found is None or found.name != library.name:
+            raise TypeError(f"index must be of {library.name} or NumPy; got {type(index).__name__}")
+        if not library.xp.isdtype(index.dtype, "integral"):
+            raise TypeError(f"index must be integers; got {dtype_name(index.dtype)}")
+    if tuple(index.shape) != shape[:1]:
+        raise ValueError(f"index must have shape {shape[:1]}, an id for each sample; got {tuple(index.shape)}")
+    return index
+
+
+def normal_shape(shape: Any, name: str) -> Shape:
+    try:
+        sizes = tuple(operator.index(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
+    except TypeError:
+        raise TypeError(f"{name} must be an int or a tuple of ints; got {shape!r}") from None
+    if any(n < 0 for n in sizes):
+        raise ValueError(f"{name} must not be negative; got {shape!r}")
+    return sizes
+
+
+def cotangent_for(cotangent: Any, shape: Shape, dtype: Any, given: Operands, name: str = "cotangent") -> Any:
+    """A cotangent as an array that broadcasts to the value's shape and has the value's dtype."""
+    library, model = given.library, given.arrays[0]
+    if _is_number(cotangent):
+        value = like(cotangent, library, model)
+        return value if value.dtype == dtype else library.xp.astype(value, dtype)
+    found = library_of(cotangent)
+    if found is None or found.name != library.name:
+        raise TypeError(f"{name} must be an array of {library.name} or a number; got {type(cotangent).__name__}")
+    if cotangent.dtype != dtype:
+        raise TypeError(f"{name} must have the value's dtype, {dtype_name(dtype)}; got {dtype_name(cotangent.dtype)}")
+    _same_device(name, cotangent, "the primals", model)
+    if _broadcast(shape, tuple(cotangent.shape)) != shape:
+        raise ValueError(f"{name} must broadcast to the value's shape {shape}; got {tuple(cotangent.shape)}")
+    return cotangent
+
+
+def halves(parameters: Any, axis: int, name: str = "parameters") -> tuple[Any, Any]:
+    """Views of the two halves of an array along an axis."""
+    library = library_of(parameters)
+    if library is None:
+        raise TypeError(f"{name} must be an array; got {type(parameters).__name__}")
+    floating(name, parameters.dtype)
+    shape = tuple(parameters.shape)
+    if len(shape) < 2:
+        raise ValueError(f"{name} must have at least 2 dimensions; got shape {shape}")
+    (place,) = normal_axes(axis, len(shape))
+    if shape[place] % 2:
+        raise ValueError(
+            f"{name} must have an even extent along axis {axis}, mean then logvar; got shape {shape}"
+        )
+    half = shape[place] // 2
+    before = (slice(None),) * place
+    return parameters[(*before, slice(None, half))], parameters[(*before, slice(half, None))]

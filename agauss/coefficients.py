@@ -1,0 +1,130 @@
+"""The numbers of mathlib and reference, made by docs/minimax.py; polynomials are lowest power first."""
+
+# error 2^-31.4
+EXP_F32 = (
+    float.fromhex("0x1.0000000000000p-1"),
+    float.fromhex("0x1.5555560000000p-3"),
+    float.fromhex("0x1.5554ea0000000p-5"),
+    float.fromhex("0x1.1110e00000000p-7"),
+    float.fromhex("0x1.6d43160000000p-10"),
+    float.fromhex("0x1.a124e40000000p-13"),
+)
+# error 2^-27.5
+EXPM1X_F32 = (
+    float.fromhex("0x1.0000000000000p-1"),
+    float.fromhex("0x1.5555560000000p-3"),
+    float.fromhex("0x1.55557a0000000p-5"),
+    float.fromhex("0x1.11111e0000000p-7"),
+    float.fromhex("0x1.6bff520000000p-10"),
+    float.fromhex("0x1.a009000000000p-13"),
+    float.fromhex("0x1.a971fc0000000p-16"),
+    float.fromhex("0x1.78a70e0000000p-19"),
+)
+# error 2^-26.5
+LOG_F32 = (
+    float.fromhex("0x1.5555540000000p-2"),
+    float.fromhex("-0x1.fffffc0000000p-3"),
+    float.fromhex("0x1.999d5a0000000p-3"),
+    float.fromhex("-0x1.555b4a0000000p-3"),
+    float.fromhex("0x1.23d21a0000000p-3"),
+    float.fromhex("-0x1.fcf4c60000000p-4"),
+    float.fromhex("0x1.dea2820000000p-4"),
+    float.fromhex("-0x1.d635bc0000000p-4"),
+    float.fromhex("0x1.1d8ea60000000p-4"),
+)
+# error 2^-32.4
+SIN_F32 = (
+    float.fromhex("-0x1.4abbce0000000p-4"),
+    float.fromhex("0x1.466bc20000000p-9"),
+    float.fromhex("-0x1.32ce1e0000000p-15"),
+    float.fromhex("0x1.4cb7620000000p-22"),
+)
+# error 2^-30.5
+COS_F32 = (
+    float.fromhex("-0x1.3bd3cc0000000p-2"),
+    float.fromhex("0x1.03c1ea0000000p-6"),
+    float.fromhex("-0x1.55cb980000000p-12"),
+    float.fromhex("0x1.db64920000000p-19"),
+)
+LN2_F32 = float.fromhex("0x1.62e0000000000p-1"), float.fromhex("0x1.0bfbe8e7bcd5ep-15")
+TURN8_F32 = float.fromhex("0x1.921fb60000000p-1"), float.fromhex("-0x1.777a5c0000000p-26")
+
+# error 2^-61.3
+EXP_F64 = (
+    float.fromhex("0x1.0000000000000p-1"),
+    float.fromhex("0x1.5555555555557p-3"),
+    float.fromhex("0x1.5555555555556p-5"),
+    float.fromhex("0x1.11111111100dfp-7"),
+    float.fromhex("0x1.6c16c16c162d6p-10"),
+    float.fromhex("0x1.a01a01abe62ddp-13"),
+    float.fromhex("0x1.a01a01a6d7808p-16"),
+    float.fromhex("0x1.71de02375656cp-19"),
+    float.fromhex("0x1.27e4db67b4303p-22"),
+    float.fromhex("0x1.af4ddd84882fep-26"),
+    float.fromhex("0x1.1f72fc730b4ffp-29"),
+)
+# error 2^-61.0
+EXPM1X_F64 = (
+    float.fromhex("0x1.0000000000000p-1"),
+    float.fromhex("0x1.5555555555555p-3"),
+    float.fromhex("0x1.5555555555555p-5"),
+    float.fromhex("0x1.11111111110d9p-7"),
+    float.fromhex("0x1.6c16c16c16bfep-10"),
+    float.fromhex("0x1.a01a01a023747p-13"),
+    float.fromhex("0x1.a01a01a01e338p-16"),
+    float.fromhex("0x1.71de3a4a2dee8p-19"),
+    float.fromhex("0x1.27e4fb728bf10p-22"),
+    float.fromhex("0x1.ae64643b799f9p-26"),
+    float.fromhex("0x1.1eed9518c242bp-29"),
+    float.fromhex("0x1.611b662223de4p-33"),
+    float.fromhex("0x1.938f50b0d66c4p-37"),
+    float.fromhex("0x1.b478aeefb45a8p-41"),
+    float.fromhex("0x1.b3cdd9ad4768dp-45"),
+)
+# error 2^-58.0
+LOG_F64 = (
+    float.fromhex("0x1.5555555555555p-2"),
+    float.fromhex("-0x1.0000000000007p-2"),
+    float.fromhex("0x1.99999999998d7p-3"),
+    float.fromhex("-0x1.5555555553457p-3"),
+    float.fromhex("0x1.249249249e4a9p-3"),
+    float.fromhex("-0x1.000000017c4eap-3"),
+    float.fromhex("0x1.c71c71bf5db12p-4"),
+    float.fromhex("-0x1.9999989e9f8b5p-4"),
+    float.fromhex("0x1.745d1806bdea4p-4"),
+    float.fromhex("-0x1.555582293998ep-4"),
+    float.fromhex("0x1.3b13c73c82083p-4"),
+    float.fromhex("-0x1.248da6617d7e1p-4"),
+    float.fromhex("0x1.110a3cb814e7cp-4"),
+    float.fromhex("-0x1.00471d25a052ap-4"),
+    float.fromhex("0x1.e3351b0b8a06ap-5"),
+    float.fromhex("-0x1.c29e22cde6a1cp-5"),
+    float.fromhex("0x1.9ef55712af986p-5"),
+    float.fromhex("-0x1.a4f2cb642aed7p-5"),
+    float.fromhex("0x1.e4de09bbb15acp-5"),
+    float.fromhex("-0x1.ba0db7c5ec460p-5"),
+    float.fromhex("0x1.7d29370356709p-6"),
+)
+# error 2^-63.6
+SIN_F64 = (
+    float.fromhex("-0x1.4abbce625be53p-4"),
+    float.fromhex("0x1.466bc6775aae1p-9"),
+    float.fromhex("-0x1.32d2cce62b872p-15"),
+    float.fromhex("0x1.50783486facaap-22"),
+    float.fromhex("-0x1.e3074d2614b2dp-30"),
+    float.fromhex("0x1.e8f036bcd3237p-38"),
+    float.fromhex("-0x1.6cc577dadd922p-46"),
+)
+# error 2^-61.1
+COS_F64 = (
+    float.fromhex("-0x1.3bd3cc9be45dep-2"),
+    float.fromhex("0x1.03c1f081b5ac0p-6"),
+    float.fromhex("-0x1.55d3c7e3cb241p-12"),
+    float.fromhex("0x1.e1f5068688d5bp-19"),
+    float.fromhex("-0x1.a6d1eef479be1p-26"),
+    float.fromhex("0x1.f9ce245cada0bp-34"),
+    float.fromhex("-0x1.b2f3eb054afcdp-42"),
+)
+LN2_F64 = float.fromhex("0x1.62e42fefa4000p-1"), float.fromhex("-0x1.8432a1b0e2634p-43")
+TURN8_F64 = float.fromhex("0x1.921fb54442d18p-1"), float.fromhex("0x1.1a62633145c07p-55")
+

@@ -1,0 +1,63 @@
+"""Run a kernel's tasks on this thread, or on Numba's threads where that pays and is safe; knows no array.
+
+Numba's pool is one for the process. Two callers at once abort it under the layer `workqueue`, and a child forked after
+it has started is killed under `omp`. So one caller at a time has the pool, others run their tasks themselves (kernels
+need no GIL, so they run side by side), and in a forked child there is no pool.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+PARTS_PER_THREAD = 4  # enough to even out threads that start late
+
+_pool = threading.Lock()
+_forked = False
+_parallel: Callable[..., None] | None = None
+
+
+def _after_fork() -> None:
+    global _forked, _pool
+    _forked = True
+    _pool = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def threads() -> int:
+    """How many threads a large call runs on."""
+    import numba
+
+    return 1 if _forked else int(numba.get_num_threads())
+
+
+def layer() -> str:
+    """The threading layer that Numba has taken, where a large call has been made."""
+    import numba
+
+    try:
+        return str(numba.threading_layer())
+    except ValueError:
+        return "not started"
+
+
+def run(kernel: Any, descriptor: Any, tasks: int, *, parallel: bool) -> None:
+    """Call kernel(descriptor, first, last) over all of the tasks."""
+    global _parallel
+    address = descriptor.ctypes.data
+    if parallel and tasks > 1 and not _forked and _pool.acquire(blocking=False):
+        try:
+            n = threads()
+            if n > 1:
+                if _parallel is None:
+                    from agauss.cpu.loops import make_parallel
+
+                    _parallel = make_parallel()
+                _parallel(kernel.address, address, tasks, min(tasks, PARTS_PER_THREAD * n))
+                return
+        finally:
+            _pool.release()
+    kernel(address, 0, tasks)

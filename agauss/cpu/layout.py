@@ -1,0 +1,94 @@
+"""Shapes and strides to a work descriptor (memory.py says what one holds); knows no formula and touches no data."""
+
+import struct
+from functools import lru_cache
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from agauss.cpu import memory
+
+CHUNK, LANES = 65536, 64  # loops.py says what they are
+
+
+# An array without its data: shape, strides in bytes, item size, storage and the bounds on its values. A plain tuple, for
+# they are made at every call. The storage of noise, which lies nowhere, is None.
+Array = tuple[tuple[int, ...], tuple[int, ...], int, int | None, float, float]
+INFINITY = float("inf")
+NOISE: Array = ((), (), 1, None, -INFINITY, INFINITY)
+DISCARDED: Array = ((), (), 1, memory.BUFFERED, -INFINITY, INFINITY)
+
+
+class Plan(NamedTuple):
+    template: np.ndarray  # the descriptor, without what changes from call to call
+    slots: tuple[int, ...]  # where each array's address goes
+    tasks: int
+    partials: int
+
+
+def _strides(array: Array, shape: tuple[int, ...]) -> list[int]:
+    """The array's strides in elements, broadcast to `shape`."""
+    own_shape, own_strides, itemsize, storage, _, _ = array
+    if storage is None:
+        return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    own = [0 if n == 1 else s // itemsize for n, s in zip(own_shape, own_strides, strict=True)]
+    return [0] * (len(shape) - len(own)) + own
+
+
+def _coalesce(extents: list[int], strides: list[tuple[int, ...]], batch: int) -> tuple[list[int], list[tuple[int, ...]], int]:
+    """The fewest dimensions that walk the same elements in the same order; dimension `batch` is left alone."""
+    shape: list[int] = []
+    steps: list[tuple[int, ...]] = []
+    batch_axis = -1
+    for axis, (extent, step) in enumerate(zip(extents, strides, strict=True)):
+        if axis == batch:
+            batch_axis = len(shape)
+        elif extent == 1:
+            continue
+        elif shape and batch_axis != len(shape) - 1 and all(s == t * extent for s, t in zip(steps[-1], step, strict=True)):
+            shape[-1] *= extent
+            steps[-1] = step
+            continue
+        shape.append(extent)
+        steps.append(step)
+    return shape, steps, batch_axis
+
+
+def _bits(x: float) -> int:
+    return int(struct.unpack("<q", struct.pack("<d", x))[0])
+
+
+@lru_cache(maxsize=4096)
+def plan(shape: tuple[int, ...], axes: tuple[int, ...] | None, arrays: tuple[Array, ...], indexed: bool) -> Plan:
+    """The plan of a map over `shape`, or of a row-reduce over `axes` of it. No extent is zero."""
+    order = list(range(len(shape)))
+    if axes is not None:
+        order = [axis for axis in order if axis not in axes] + sorted(axes)
+    by_array = [_strides(a, shape) for a in arrays]
+    strides = [tuple(s[axis] for s in by_array) for axis in order]
+    batch = order.index(0) if indexed else -1
+    extents, steps, batch_axis = _coalesce([shape[axis] for axis in order], strides, batch)
+    if not extents:
+        extents, steps = [1], [(0,) * len(arrays)]
+
+    size, inner = prod(shape), extents[-1]
+    columns = prod(shape[axis] for axis in axes) if axes is not None else 0
+    inner_rows, pieces = max(1, memory.TILE // inner), -(-inner // memory.TILE)
+    if axes is None:
+        tasks, partials = -(-(size // inner) // inner_rows) * pieces, 0
+    elif columns < LANES:
+        partials = size // columns
+        tasks = -(-partials // (memory.TILE // columns))
+    else:
+        partials = tasks = size // columns * -(-columns // CHUNK)
+
+    ndim = len(extents)
+    head = [0] * memory.EXTENTS
+    head[memory.SIZE], head[memory.COLUMNS], head[memory.NDIM] = size, columns, ndim
+    head[memory.INNER_ROWS], head[memory.PIECES], head[memory.BATCH_AXIS] = inner_rows, pieces, batch_axis
+    words, slots = head + extents, []
+    for k, (_, _, _, storage, low, high) in enumerate(arrays):
+        slots.append(len(words) + memory.ADDRESS)
+        words += [0, storage or 0, _bits(low), _bits(high), *(step[k] for step in steps)]
+    return Plan(np.array(words, dtype=np.int64), tuple(slots), tasks, partials)

@@ -1,0 +1,294 @@
+"""exp, log, sincos and their kin for Numba loops: branch-free, so that LLVM vectorises them; know no Gaussian.
+
+Plain IEEE arithmetic with explicit fused multiply-adds and no fastmath, so an element's bits do not depend on the
+vector width or on where in an array it stands. Every function takes float32 or float64 and computes in it. Error bounds
+are measured against mpmath in tests/test_mathlib.py and listed in docs/numerics.md.
+"""
+
+import math
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, register_jitable
+
+from agauss import coefficients
+
+inlined = register_jitable(forceinline=True)  # a call left in a loop's body keeps it from its vectors
+
+# name -> (float32's, float64's)
+NUMBERS = {
+    "LOG2E": (1 / math.log(2), 1 / math.log(2)),
+    "ROUND": (1.5 * 2**23, 1.5 * 2**52),  # adding it rounds to an integer, left in the low bits
+    "EXP_LOW": (-104.0, -746.0),  # exp rounds to 0 below
+    "EXP_HIGH": (89.0, 710.0),  # exp overflows from below here, with 2^n still a power that n's bits can hold
+    "SCALE_LOW": (-87.0, -708.0),  # 2^(n - 1) is 0 or the least normal here, and exp nothing beside 1
+    "WORD": (2.0**-32, 2.0**-64),
+    "HALF_WORD": (2.0**-33, 2.0**-65),
+    "HALF_QUADRANT": (2.0**-29, 2.0**-61),
+}
+for _name in ("LN2", "TURN8"):
+    for _part in (0, 1):
+        NUMBERS[f"{_name}_{_part}"] = tuple(getattr(coefficients, f"{_name}_{t}")[_part] for t in ("F32", "F64"))
+
+
+def _is64(numba_type):
+    return numba_type.bitwidth == 64
+
+
+def _bits_type(numba_type):
+    return ir.IntType(numba_type.bitwidth)
+
+
+def _mantissa_and_bias(numba_type):
+    return (52, 1023) if _is64(numba_type) else (23, 127)
+
+
+@intrinsic
+def like(typing_context, c, x):
+    """The number c in x's dtype."""
+
+    def codegen(context, builder, signature, args):
+        return context.cast(builder, args[0], signature.args[0], signature.args[1])
+
+    return x(c, x), codegen
+
+
+@intrinsic
+def fma(typing_context, a, b, c):
+    def codegen(context, builder, signature, args):
+        return builder.fma(*args)
+
+    return a(a, a, a), codegen
+
+
+@intrinsic
+def where(typing_context, condition, a, b):
+    def codegen(context, builder, signature, args):
+        return builder.select(*args)
+
+    return a(types.boolean, a, a), codegen
+
+
+@intrinsic
+def sqrt(typing_context, x):
+    def codegen(context, builder, signature, args):
+        return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [args[0].type]), args)
+
+    return x(x), codegen
+
+
+@intrinsic(prefer_literal=True)
+def number(typing_context, name, x):
+    """The constant `name` in x's dtype."""
+    c = NUMBERS[name.literal_value][_is64(x)]
+
+    def codegen(context, builder, signature, args):
+        return context.get_constant(x, c)
+
+    return x(name, x), codegen
+
+
+@intrinsic(prefer_literal=True)
+def polynomial(typing_context, name, x):
+    """The polynomial `name` of coefficients.py at x, by Horner's rule in fused multiply-adds."""
+    table = getattr(coefficients, name.literal_value + ("_F64" if _is64(x) else "_F32"))
+
+    def codegen(context, builder, signature, args):
+        numbers = [context.get_constant(x, c) for c in table]
+        result = numbers[-1]
+        for c in numbers[-2::-1]:
+            result = builder.fma(result, args[1], c)
+        return result
+
+    return x(name, x), codegen
+
+
+def _power_of_two(builder, exponent, x_type, float_type):
+    mantissa, bias = _mantissa_and_bias(x_type)
+    biased = builder.add(exponent, ir.Constant(exponent.type, bias))
+    return builder.bitcast(builder.shl(biased, ir.Constant(exponent.type, mantissa)), float_type)
+
+
+def _integer_of(builder, t, x_type):
+    """n of t = n + ROUND, as an integer: the difference of the bits."""
+    bits = _bits_type(x_type)
+    magic = ir.Constant(t.type, NUMBERS["ROUND"][_is64(x_type)])
+    return builder.sub(builder.bitcast(t, bits), builder.bitcast(magic, bits))
+
+
+@intrinsic
+def scale(typing_context, p, t):
+    """p * 2^n for t = n + ROUND, in two factors, so that a subnormal result is rounded once."""
+
+    def codegen(context, builder, signature, args):
+        n = _integer_of(builder, args[1], p)
+        first = builder.ashr(n, ir.Constant(n.type, 1))
+        once = builder.fmul(args[0], _power_of_two(builder, first, p, args[0].type))
+        return builder.fmul(once, _power_of_two(builder, builder.sub(n, first), p, args[0].type))
+
+    return p(p, p), codegen
+
+
+@intrinsic
+def half_power(typing_context, t):
+    """2^(n - 1) for t = n + ROUND."""
+
+    def codegen(context, builder, signature, args):
+        n = _integer_of(builder, args[0], t)
+        return _power_of_two(builder, builder.sub(n, ir.Constant(n.type, 1)), t, args[0].type)
+
+    return t(t), codegen
+
+
+@intrinsic
+def split(typing_context, x):
+    """(k, f) with x = 2^k f and f in [sqrt(1/2), sqrt(2)), for a normal positive x."""
+    mantissa, _ = _mantissa_and_bias(x)
+
+    def codegen(context, builder, signature, args):
+        bits = _bits_type(x)
+        root_half = builder.bitcast(ir.Constant(args[0].type, math.sqrt(0.5)), bits)
+        i = builder.sub(builder.bitcast(args[0], bits), root_half)
+        k = builder.ashr(i, ir.Constant(bits, mantissa))
+        k = builder.sitofp(builder.trunc(k, ir.IntType(32)) if _is64(x) else k, args[0].type)
+        f = builder.add(builder.and_(i, ir.Constant(bits, 2**mantissa - 1)), root_half)
+        return context.make_tuple(builder, signature.return_type, [k, builder.bitcast(f, args[0].type)])
+
+    return types.UniTuple(x, 2)(x), codegen
+
+
+@intrinsic
+def unsigned_to_float(typing_context, word, x):
+    """An unsigned word of x's width, held in a uint64, as the nearest number of x's dtype."""
+
+    def codegen(context, builder, signature, args):
+        w = args[0] if _is64(x) else builder.trunc(args[0], ir.IntType(32))
+        return builder.uitofp(w, args[1].type)
+
+    return x(types.uint64, x), codegen
+
+
+@intrinsic
+def quadrant(typing_context, word, x):
+    """(q, v): the turn word / 2^bits is q quarters and v eighths, q in 0..3 and v in [-1, 1)."""
+    width = x.bitwidth
+
+    def codegen(context, builder, signature, args):
+        bits = _bits_type(x)
+        w = args[0] if _is64(x) else builder.trunc(args[0], bits)
+        shift = ir.Constant(bits, width - 2)
+        q = builder.lshr(builder.add(w, ir.Constant(bits, 2 ** (width - 3))), shift)
+        v = builder.sitofp(builder.sub(w, builder.shl(q, shift)), args[1].type)
+        v = builder.fmul(v, ir.Constant(args[1].type, NUMBERS["HALF_QUADRANT"][_is64(x)]))
+        q = q if _is64(x) else builder.zext(q, ir.IntType(64))
+        return context.make_tuple(builder, signature.return_type, [q, v])
+
+    return types.Tuple((types.uint64, x))(types.uint64, x), codegen
+
+
+@inlined
+def _reduce(x, t):
+    """x - n ln 2 for t = n + ROUND."""
+    n = t - number("ROUND", x)
+    return fma(n, -number("LN2_1", x), fma(n, -number("LN2_0", x), x))
+
+
+@inlined
+def exp(x):
+    low, high = number("EXP_LOW", x), number("EXP_HIGH", x)
+    x = where(x < low, low, x)
+    x = where(x > high, high, x)
+    t = fma(x, number("LOG2E", x), number("ROUND", x))
+    r = _reduce(x, t)
+    return scale(like(1.0, x) + fma(r * r, polynomial("EXP", r), r), t)
+
+
+@inlined
+def _exp_parts(x):
+    """(x, r, t), x cut at overflow: r = x - n ln 2, but n = 0 up to |x| = 1, where subtracting 1 or 1 + x would cancel."""
+    low, high = number("SCALE_LOW", x), number("EXP_HIGH", x)
+    x = where(x > high, high, x)
+    cut = where(x < low, low, x)
+    t = fma(cut, number("LOG2E", x), number("ROUND", x))
+    one = like(1.0, x)
+    t = where((x <= one) & (x >= -one), number("ROUND", x), t)
+    return x, _reduce(cut, t), t
+
+
+@inlined
+def expm1(x):
+    x, r, t = _exp_parts(x)
+    s = half_power(t)
+    y = fma(s, fma(r * r, polynomial("EXPM1X", r), r), s - like(0.5, x))
+    return y + y
+
+
+@inlined
+def expm1x(x):
+    """exp(x) - 1 - x without cancellation."""
+    x, r, t = _exp_parts(x)
+    s = half_power(t)
+    half = like(0.5, x)
+    # Half the result, so that 2^n never overflows before it; (s r + s - 1/2) is exact where it nearly cancels x / 2.
+    y = fma(s, r * r * polynomial("EXPM1X", r), fma(s, r, s - half) - half * x)
+    return y + y
+
+
+@inlined
+def log(x):
+    """For normal positive x."""
+    k, f = split(x)
+    s = f - like(1.0, x)
+    z = s * s
+    y = fma(s * z, polynomial("LOG", s), -(like(0.5, x) * z))
+    y = s + fma(k, number("LN2_1", x), y)
+    return fma(k, number("LN2_0", x), y)
+
+
+@inlined
+def log1p(x):
+    """For 0 <= x <= 1."""
+    one = like(1.0, x)
+    y = one + x
+    return log(y) + (x - (y - one)) / y
+
+
+@inlined
+def uniform(word, x):
+    """A word as a number in (0, 1], in x's dtype."""
+    return fma(unsigned_to_float(word, x), number("WORD", x), number("HALF_WORD", x))
+
+
+@inlined
+def sincos_turn(word, x):
+    """(sin, cos) of word / 2^bits turns, in x's dtype; the quadrant is taken from the word, exactly."""
+    q, v = quadrant(word, x)
+    z = v * v
+    s = fma(v, number("TURN8_0", x), v * fma(z, polynomial("SIN", z), number("TURN8_1", x)))
+    c = fma(z, polynomial("COS", z), like(1.0, x))
+    odd = (q & types.uint64(1)) != 0
+    sine, cosine = where(odd, c, s), where(odd, s, c)
+    return where(q >= 2, -sine, sine), where((q == 1) | (q == 2), -cosine, cosine)
+
+
+@inlined
+def word(c):
+    return types.uint64(c)
+
+
+@inlined
+def low(c):
+    """The low 32 bits."""
+    return c & types.uint64(0xFFFFFFFF)
+
+
+@inlined
+def mulhilo(a, b):
+    """The high and the low 32 bits of the product of two 32-bit words."""
+    product = a * b
+    return product >> types.uint64(32), low(product)
+
+
+@inlined
+def join(low_word, high_word):
+    return low_word | (high_word << types.uint64(32))

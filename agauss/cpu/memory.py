@@ -1,0 +1,366 @@
+"""How Numba kernels read a work descriptor and move tiles between arrays and scratch memory; knows no formula.
+
+A descriptor is a vector of int64, written by layout.py and laid out by the constants below. It names no dtype but the
+code of each array's storage, so a kernel exists once for each dtype that it computes in. An array is read where it
+lies if its next elements are adjacent and of the computing dtype, and otherwise copied, a tile at a time, to scratch.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload, register_jitable
+
+from agauss import noise
+from agauss.cpu import mathlib
+
+TILE = 1024  # elements moved and computed at a time: a handful of tiles fit in the first-level cache
+SCRATCH = TILE + 8  # a tile of noise begins and ends on whole blocks
+
+# The head of a descriptor, then the extents of the dimensions, then for each array its address, its storage, the bounds
+# on its values (the bits of two float64) and its strides in elements.
+(
+    SIZE,  # elements in all
+    INNER_ROWS,  # map: innermost rows in a tile, or
+    PIECES,  # tiles in an innermost row
+    COLUMNS,  # row-reduce: elements in a row
+    PARTIALS,  # address of the float64 sums
+    NDIM,
+    SEED_LOW,
+    SEED_HIGH,
+    DRAW,
+    STREAM,
+    BATCH_AXIS,  # the dimension whose places are looked up in
+    INDEX,  # the address of the sample ids
+    EXTENTS,
+) = range(13)
+ADDRESS, STORAGE, LOW, HIGH, STRIDES = range(5)
+DIRECT, BUFFERED, FLOAT16, BFLOAT16 = range(4)
+
+_N_SCOPES = 8  # arrays written by one kernel, and one more for its sums
+
+
+@intrinsic
+def pointer(typing_context, address, x):
+    """A pointer to x's dtype from an address."""
+    result = types.CPointer(x)
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(result))
+
+    return result(types.int64, x), codegen
+
+
+@intrinsic
+def advance(typing_context, pointer, n):
+    def codegen(context, builder, signature, args):
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.int64), codegen
+
+
+@intrinsic
+def array_pointer(typing_context, array):
+    """A pointer to a contiguous array's first element."""
+    result = types.CPointer(array.dtype)
+
+    def codegen(context, builder, signature, args):
+        return context.make_array(array)(context, builder, value=args[0]).data
+
+    return result(array), codegen
+
+
+def _scopes(module):
+    """LLVM alias scopes, one for each array that a kernel may write: what it reads and writes never overlaps but exactly,
+    which layout.py sees to. Without them LLVM compares every pair of pointers at run time, and past eight gives up."""
+    domain = module.add_metadata([ir.MetaDataString(module, "agauss")])
+    return [module.add_metadata([ir.MetaDataString(module, f"agauss {k}"), domain]) for k in range(_N_SCOPES)]
+
+
+def _store(builder, value, address, k):
+    scopes = _scopes(builder.module)
+    store = builder.store(value, address)
+    store.set_metadata("alias.scope", builder.module.add_metadata([scopes[k]]))
+    store.set_metadata("noalias", builder.module.add_metadata(scopes[:k] + scopes[k + 1 :]))
+
+
+@intrinsic
+def pick(typing_context, pointers, i):
+    """The tuple of each pointer's element i."""
+    result = types.UniTuple(pointers.dtype.dtype, pointers.count)
+
+    def codegen(context, builder, signature, args):
+        scopes = builder.module.add_metadata(_scopes(builder.module))
+        values = []
+        for k in range(pointers.count):
+            load = builder.load(builder.gep(builder.extract_value(args[0], k), [args[1]]))
+            load.set_metadata("noalias", scopes)
+            values.append(load)
+        return context.make_tuple(builder, result, values)
+
+    return result(pointers, types.int64), codegen
+
+
+@intrinsic
+def put(typing_context, pointers, i, values):
+    """Store the values, each at its pointer's element i."""
+
+    def codegen(context, builder, signature, args):
+        for k in range(pointers.count):
+            address = builder.gep(builder.extract_value(args[0], k), [args[1]])
+            _store(builder, builder.extract_value(args[2], k), address, k)
+        return context.get_dummy_value()
+
+    return types.void(pointers, types.int64, values), codegen
+
+
+@intrinsic
+def put_in_row(typing_context, pointer, i, values):
+    """Store the values at the pointer's elements i, i + 1, ..."""
+
+    def codegen(context, builder, signature, args):
+        for k in range(values.count):
+            j = builder.add(args[1], ir.Constant(args[1].type, k))
+            builder.store(builder.extract_value(args[2], k), builder.gep(args[0], [j]))
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64, values), codegen
+
+
+@intrinsic
+def add_to(typing_context, sums, k, value):
+    """sums[k] += value, where `sums` overlaps nothing."""
+
+    def codegen(context, builder, signature, args):
+        scopes = _scopes(builder.module)
+        address = builder.gep(args[0], [args[1]])
+        old = builder.load(address)
+        old.set_metadata("alias.scope", builder.module.add_metadata(scopes[-1:]))
+        _store(builder, builder.fadd(old, args[2]), address, _N_SCOPES - 1)
+        return context.get_dummy_value()
+
+    return types.void(sums, types.int64, value), codegen
+
+
+@intrinsic
+def float_of_bits(typing_context, bits, x):
+    """The float64 that an int64 holds, in x's dtype."""
+
+    def codegen(context, builder, signature, args):
+        return context.cast(builder, builder.bitcast(args[0], ir.DoubleType()), types.float64, x)
+
+    return x(types.int64, x), codegen
+
+
+@intrinsic
+def load_half(typing_context, address, i):
+    def codegen(context, builder, signature, args):
+        base = builder.inttoptr(args[0], ir.HalfType().as_pointer())
+        return builder.fpext(builder.load(builder.gep(base, [args[1]])), ir.FloatType())
+
+    return types.float32(types.int64, types.int64), codegen
+
+
+@intrinsic
+def store_half(typing_context, address, i, value):
+    def codegen(context, builder, signature, args):
+        base = builder.inttoptr(args[0], ir.HalfType().as_pointer())
+        builder.store(builder.fptrunc(args[2], ir.HalfType()), builder.gep(base, [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.float32), codegen
+
+
+@intrinsic
+def load_bfloat16(typing_context, address, i):
+    def codegen(context, builder, signature, args):
+        i16, i32 = ir.IntType(16), ir.IntType(32)
+        bits = builder.load(builder.gep(builder.inttoptr(args[0], i16.as_pointer()), [args[1]]))
+        return builder.bitcast(builder.shl(builder.zext(bits, i32), ir.Constant(i32, 16)), ir.FloatType())
+
+    return types.float32(types.int64, types.int64), codegen
+
+
+@intrinsic
+def store_bfloat16(typing_context, address, i, value):
+    """Round to nearest, ties to even; NaN stays a quiet NaN."""
+
+    def codegen(context, builder, signature, args):
+        i16, i32 = ir.IntType(16), ir.IntType(32)
+        bits = builder.bitcast(args[2], i32)
+        odd = builder.and_(builder.lshr(bits, ir.Constant(i32, 16)), ir.Constant(i32, 1))
+        rounded = builder.add(bits, builder.add(odd, ir.Constant(i32, 0x7FFF)))
+        quiet = builder.or_(bits, ir.Constant(i32, 0x400000))
+        bits = builder.select(builder.fcmp_unordered("uno", args[2], args[2]), quiet, rounded)
+        half = builder.trunc(builder.lshr(bits, ir.Constant(i32, 16)), i16)
+        builder.store(half, builder.gep(builder.inttoptr(args[0], i16.as_pointer()), [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.float32), codegen
+
+
+@register_jitable
+def offset(d, array, row):
+    """Where a row of the innermost dimension begins, in elements from the array's address."""
+    ndim = d[NDIM]
+    strides = array + STRIDES
+    if ndim == 1:
+        return 0
+    if ndim == 2:
+        return row * d[strides]
+    result = 0
+    for axis in range(ndim - 2, -1, -1):
+        extent = d[EXTENTS + axis]
+        rest = row // extent
+        result += (row - rest * extent) * d[strides + axis]
+        row = rest
+    return result
+
+
+@register_jitable
+def load(d, array, start, n, scratch, x):
+    """A pointer to elements start ... start + n - 1 of an array, in x's dtype: where they lie, or copied to scratch."""
+    inner = d[EXTENTS + d[NDIM] - 1]
+    stride = d[array + STRIDES + d[NDIM] - 1]
+    address, storage = d[array + ADDRESS], d[array + STORAGE]
+    row = start // inner
+    column = start - row * inner
+    if storage == DIRECT and stride == 1 and column + n <= inner:
+        return advance(pointer(address, x), offset(d, array, row) + column)
+    done = 0
+    while done < n:
+        run = min(inner - column, n - done)
+        base = offset(d, array, row) + column * stride
+        if storage == FLOAT16:
+            for i in range(run):
+                scratch[done + i] = load_half(address, base + i * stride)
+        elif storage == BFLOAT16:
+            for i in range(run):
+                scratch[done + i] = load_bfloat16(address, base + i * stride)
+        else:
+            source = advance(pointer(address, x), base)
+            if stride == 1:
+                for i in range(run):
+                    scratch[done + i] = source[i]
+            else:
+                for i in range(run):
+                    scratch[done + i] = source[i * stride]
+        done += run
+        row += 1
+        column = 0
+    return scratch
+
+
+@register_jitable
+def target(d, array, start, n, scratch, x):
+    """A pointer to compute elements start ... of an output into: the array itself, or scratch for `store` to copy."""
+    inner = d[EXTENTS + d[NDIM] - 1]
+    row = start // inner
+    column = start - row * inner
+    if d[array + STORAGE] == DIRECT and d[array + STRIDES + d[NDIM] - 1] == 1 and column + n <= inner:
+        return advance(pointer(d[array + ADDRESS], x), offset(d, array, row) + column)
+    return scratch
+
+
+@register_jitable
+def store(d, array, start, n, scratch, x):
+    """Copy scratch to elements start ... start + n - 1 of an output, unless `target` gave the array itself."""
+    inner = d[EXTENTS + d[NDIM] - 1]
+    stride = d[array + STRIDES + d[NDIM] - 1]
+    address, storage = d[array + ADDRESS], d[array + STORAGE]
+    row = start // inner
+    column = start - row * inner
+    if address == 0 or (storage == DIRECT and stride == 1 and column + n <= inner):
+        return
+    done = 0
+    while done < n:
+        run = min(inner - column, n - done)
+        base = offset(d, array, row) + column * stride
+        if storage == FLOAT16:
+            for i in range(run):
+                store_half(address, base + i * stride, scratch[done + i])
+        elif storage == BFLOAT16:
+            for i in range(run):
+                store_bfloat16(address, base + i * stride, scratch[done + i])
+        else:
+            sink = advance(pointer(address, x), base)
+            for i in range(run):
+                sink[i * stride] = scratch[done + i]
+        done += run
+        row += 1
+        column = 0
+
+
+def normals_of_block(block, key, x):
+    """The normals of a block: four of float32, or two of float64. `key` is draw, stream and the two halves of the seed."""
+
+
+@overload(normals_of_block, jit_options={"forceinline": True})
+def _normals_of_block(block, key, x):
+    normals = noise.normals32 if x.bitwidth == 32 else noise.normals64
+
+    def implementation(block, key, x):
+        words = noise.philox(mathlib, mathlib.low(block), block >> types.uint64(32), *key)
+        return normals(mathlib, words, x)
+
+    return implementation
+
+
+@intrinsic
+def log2_normals_per_block(typing_context, x):
+    n = noise.NORMALS_PER_BLOCK[x.bitwidth].bit_length() - 1
+
+    def codegen(context, builder, signature, args):
+        return context.get_constant(types.uint64, n)
+
+    return types.uint64(x), codegen
+
+
+@register_jitable
+def generate(d, element, n, scratch, x):
+    """A pointer into scratch to the noise of n consecutive elements, made by whole blocks."""
+    shift = log2_normals_per_block(x)
+    first = types.uint64(element) >> shift
+    head = types.int64(types.uint64(element) - (first << shift))
+    per_block = types.int64(types.uint64(1) << shift)
+    key = (types.uint64(d[DRAW]), types.uint64(d[STREAM]), types.uint64(d[SEED_LOW]), types.uint64(d[SEED_HIGH]))
+    for j in range((head + n + per_block - 1) >> types.int64(shift)):
+        put_in_row(scratch, j * per_block, normals_of_block(first + types.uint64(j), key, x))
+    return advance(scratch, head)
+
+
+@register_jitable
+def load_noise(d, array, start, n, scratch, spare, x):
+    """The noise of elements start ... start + n - 1; `array` holds the strides of the linear index that it hangs on."""
+    ndim = d[NDIM]
+    strides = array + STRIDES
+    inner = d[EXTENTS + ndim - 1]
+    stride = d[strides + ndim - 1]
+    by_index = d[BATCH_AXIS] == ndim - 1
+    row = start // inner
+    column = start - row * inner
+    done = 0
+    while done < n:
+        element = 0
+        rest = row
+        for axis in range(ndim - 2, -1, -1):
+            extent = d[EXTENTS + axis]
+            place = rest % extent
+            rest = rest // extent
+            element += (sample_id(d, place) if axis == d[BATCH_AXIS] else place) * d[strides + axis]
+        element += (sample_id(d, column) if by_index else column) * stride
+        run = 1 if by_index or stride != 1 else min(inner - column, n - done)
+        if run == n:
+            return generate(d, element, n, scratch, x)
+        made = generate(d, element, run, spare, x)
+        for i in range(run):
+            scratch[done + i] = made[i]
+        done += run
+        column += run
+        if column == inner:
+            row += 1
+            column = 0
+    return scratch
+
+
+@register_jitable
+def sample_id(d, place):
+    return pointer(d[INDEX], types.int64(0))[place]

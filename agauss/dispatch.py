@@ -1,0 +1,110 @@
+"""Array type -> library and backend; the only file that lists array libraries.
+
+NumPy has Numba loops of its own. Every other library with the array API standard, or one that array-api-compat
+completes, runs on reference.py. Backends are imported when first needed.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+FLOATING = ("float16", "bfloat16", "float32", "float64")
+
+
+class Library(NamedTuple):
+    """An array library, as much of it as ops.py needs."""
+
+    name: str
+    xp: Any  # the namespace of the standard
+    load: Callable[[], Any]  # the module with map and row_reduce
+    writes: bool  # whether arrays can be written in place
+
+    @property
+    def backend(self) -> Any:
+        return self.load()
+
+    def empty(self, shape: tuple[int, ...], like: Any, dtype: Any = None) -> Any:
+        """An array to be written, of the dtype (unless another is given) and device of `like`."""
+        dtype = like.dtype if dtype is None else dtype
+        device = device_of(like)
+        return self.xp.empty(shape, dtype=dtype) if device is None else self.xp.empty(shape, dtype=dtype, device=device)
+
+
+def _cpu() -> Any:
+    from agauss.cpu import backend
+
+    return backend
+
+
+def _reference() -> Any:
+    from agauss import reference
+
+    return reference
+
+
+NUMPY = Library("numpy", np, _cpu, writes=True)
+READ_ONLY = ("jax", "dask")  # libraries without arrays that can be written in place
+_libraries: dict[type, Library] = {np.ndarray: NUMPY, np.memmap: NUMPY}
+
+
+def is_array(x: Any) -> bool:
+    return type(x) in _libraries or _find(x) is not None
+
+
+def library_of(x: Any) -> Library | None:
+    """The library that x, an array, belongs to; None where x is no array that can be used."""
+    found = _libraries.get(type(x))
+    return found if found is not None else _find(x)
+
+
+def _find(x: Any) -> Library | None:
+    if isinstance(x, (np.ma.MaskedArray, np.generic, bool, int, float, complex, str, list, tuple, type(None))):
+        return None  # a mask would be lost; scalars have no library of their own
+    import array_api_compat
+
+    if isinstance(x, np.ndarray):
+        return NUMPY
+    if not array_api_compat.is_array_api_obj(x):
+        return None
+    xp = array_api_compat.array_namespace(x)
+    name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
+    found = Library(name, xp, _reference, name not in READ_ONLY)
+    if not name.startswith("jax"):  # a tracer's type says nothing of the arrays to come
+        _libraries[type(x)] = found
+    return found
+
+
+def namespace(xp: Any) -> Library:
+    """The library of a namespace given by the caller."""
+    if xp is None or xp is np or xp.__name__ == "array_api_compat.numpy":
+        return NUMPY
+    if not hasattr(xp, "asarray"):
+        raise TypeError(f"xp must be an array namespace; got {xp!r}")
+    probe = xp.asarray([0.0])
+    found = library_of(probe)
+    if found is None:
+        raise TypeError(f"xp must be a namespace of the array API standard; got {xp!r}")
+    return found
+
+
+def device_of(x: Any) -> Any:
+    if isinstance(x, np.ndarray):
+        return None
+    import array_api_compat
+
+    return array_api_compat.device(x)
+
+
+_names: dict[Any, str] = {}
+
+
+def dtype_name(dtype: Any) -> str:
+    """'float32' for any library's float32, and so on."""
+    name = _names.get(dtype)
+    if name is None:
+        name = str(getattr(dtype, "name", dtype)).rpartition(".")[2]
+        if isinstance(dtype, np.dtype) and not dtype.isnative:
+            name += " in another byte order"
+        _names[dtype] = name
+    return name

@@ -1,0 +1,383 @@
+"""DiagonalGaussianDistribution and DiracDistribution: value objects over arrays, each method one call into ops."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from agauss import ops
+from agauss.arguments import (
+    DEFAULT_LIMITS,
+    Bounds,
+    Operands,
+    check_out,
+    floating,
+    halves,
+    normal_axes,
+    normal_bounds,
+    normal_shape,
+    operands,
+)
+from agauss.dispatch import NUMPY, device_of, dtype_name, library_of
+
+
+class DiagonalGaussianDistribution:
+    """The Gaussian with a mean and a log-variance for each latent element, as a VAE's encoder gives it.
+
+    Parameters
+    ----------
+    parameters : array, shape (B, 2C, ...)
+        mean, then log-variance, along ``axis``; of any rank from 2.
+    deterministic : bool
+        A point at the mean, which draws no noise: std, var, kl and nll are 0, the entropy -inf.
+    axis : int
+    bounds : None, "hard", "soft", "straight-through", (low, high) or (low, high, kind)
+        What the log-variance passes through whenever it is used; see ``agauss.clamp``.
+    event_axes : int or tuple of ints, optional
+        The axes of mean that ``kl``, ``nll``, ``log_prob`` and ``entropy`` sum over: all but the first by default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything but a floating array, fewer than two dimensions, and an odd extent along ``axis``.
+
+    Notes
+    -----
+    Holds the parameters and nothing more: ``mean`` and the log-variance are views of them, read-only with NumPy (other
+    libraries have no such thing; editing those edits the parameters), and std and var are computed when asked for.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> q = ag.DiagonalGaussianDistribution(np.zeros((2, 8, 4, 4), np.float32))
+    >>> q.sample(rng=7).shape, q.kl()
+    ((2, 4, 4, 4), array([0., 0.], dtype=float32))
+    """
+
+    __slots__ = ("_logvar", "_mean", "_shape", "bounds", "deterministic", "event_axes")
+
+    def __init__(
+        self,
+        parameters: Any,
+        deterministic: bool = False,
+        *,
+        axis: int = 1,
+        bounds: Any = DEFAULT_LIMITS,
+        event_axes: int | Sequence[int] | None = None,
+    ) -> None:
+        mean, logvar = halves(parameters, axis)
+        self._set(mean, logvar, tuple(mean.shape), deterministic, bounds, event_axes)
+
+    @classmethod
+    def from_mean_logvar(
+        cls,
+        mean: Any,
+        logvar: Any,
+        deterministic: bool = False,
+        *,
+        bounds: Any = DEFAULT_LIMITS,
+        event_axes: int | Sequence[int] | None = None,
+    ) -> "DiagonalGaussianDistribution":
+        """From a mean and a log-variance of their own, which broadcast against each other.
+
+        Examples
+        --------
+        >>> import agauss as ag, numpy as np
+        >>> ag.DiagonalGaussianDistribution.from_mean_logvar(np.zeros((2, 3)), 0.0).kl()
+        array([0., 0.])
+        """
+        given = operands(("mean", "logvar"), (mean, logvar))
+        if not given.shape:
+            raise ValueError("mean must have at least 1 dimension; got shape ()")
+        self = cls.__new__(cls)
+        self._set(*given.arrays, given.shape, deterministic, bounds, event_axes)
+        return self
+
+    @classmethod
+    def from_moments(
+        cls,
+        moments: Any,
+        deterministic: bool = False,
+        *,
+        axis: int = 1,
+        second: str = "logvar",
+        bounds: Any = DEFAULT_LIMITS,
+        event_axes: int | Sequence[int] | None = None,
+    ) -> "DiagonalGaussianDistribution":
+        """From stored moments, whose second half holds what ``second`` says: "logvar", "std" or "var".
+
+        A std or var of 0 is a log-variance of -inf, which the lower bound lifts; a negative one gives NaN.
+
+        Examples
+        --------
+        >>> import agauss as ag, numpy as np
+        >>> q = ag.DiagonalGaussianDistribution.from_moments(np.array([[1.0, 2.0]]), second="std")
+        >>> q.mean, q.std
+        (array([[1.]]), array([[2.]]))
+        """
+        if second not in ("logvar", "std", "var"):
+            raise ValueError(f'second must be "logvar", "std" or "var"; got {second!r}')
+        mean, spread = halves(moments, axis, "moments")
+        if second != "logvar":
+            spread = _scaled_log(spread, 2.0 if second == "std" else 1.0)
+        return cls.from_mean_logvar(mean, spread, deterministic, bounds=bounds, event_axes=event_axes)
+
+    def _set(self, mean: Any, logvar: Any, shape: tuple[int, ...], deterministic: bool, bounds: Any, event_axes: Any) -> None:
+        self._mean, self._logvar, self._shape = mean, logvar, shape
+        self.deterministic = bool(deterministic)
+        self.bounds: Bounds | None = normal_bounds(bounds)
+        rank = len(shape)
+        axes = range(1, rank) if event_axes is None else normal_axes(event_axes, rank, "event_axes")
+        # Counted from the end, so that values with leading sample axes work too.
+        self.event_axes = tuple([axis - rank for axis in axes])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of mean, and of one sample of the batch."""
+        return self._shape
+
+    @property
+    def dtype(self) -> Any:
+        return self._mean.dtype
+
+    @property
+    def mean(self) -> Any:
+        """The mean: a view of the parameters, read-only with NumPy."""
+        return self._view(self._mean)
+
+    @property
+    def logvar(self) -> Any:
+        """The log-variance within its bounds, of the parameters' dtype; a view of them where there are no bounds."""
+        if self.bounds is None:
+            return self._view(self._logvar)
+        return self._view(ops.clamp(self._logvar, bounds=self.bounds))
+
+    @property
+    def std(self) -> Any:
+        """exp(logvar / 2), float32 or wider; 0 where deterministic."""
+        if self.deterministic:
+            return _full(self._given(), self._shape, 0.0)
+        return self._view(ops.std(self._logvar, bounds=self.bounds))
+
+    @property
+    def var(self) -> Any:
+        """exp(logvar), float32 or wider; 0 where deterministic."""
+        if self.deterministic:
+            return _full(self._given(), self._shape, 0.0)
+        return self._view(ops.var(self._logvar, bounds=self.bounds))
+
+    def sample(
+        self, rng: Any = None, *, index: Any = None, sample_shape: int | Sequence[int] = (), out: Any = None
+    ) -> Any:
+        """Draw by reparameterisation; see ``agauss.sample``. Where deterministic, the mean, and no noise is drawn.
+
+        Examples
+        --------
+        >>> import agauss as ag, numpy as np
+        >>> ag.DiagonalGaussianDistribution(np.zeros((2, 6))).sample(rng=7, sample_shape=5).shape
+        (5, 2, 3)
+        """
+        if not self.deterministic:
+            return ops.sample(
+                self._mean, self._logvar, rng=rng, index=index, sample_shape=sample_shape, bounds=self.bounds, out=out
+            )
+        given, shape = self._given(), normal_shape(sample_shape, "sample_shape") + self._shape
+        if out is None:
+            return given.library.xp.asarray(given.library.xp.broadcast_to(self._mean, shape), copy=True)
+        check_out(out, given.library, shape, given.dtype)
+        out[...] = self._mean
+        return out
+
+    def kl(self, other: "DiagonalGaussianDistribution | None" = None) -> Any:
+        """KL divergence from another distribution, or from the standard normal, summed over the event axes: shape (B,).
+
+        0 where deterministic. To a deterministic one inf, or 0 where both are the same point; see ``agauss.kl``.
+
+        Examples
+        --------
+        >>> import agauss as ag, numpy as np
+        >>> q = ag.DiagonalGaussianDistribution(np.ones((2, 4)))
+        >>> q.kl(q)
+        array([0., 0.])
+        """
+        if other is None:
+            if self.deterministic:
+                return self._zeros(self._given())
+            return ops.kl(self._mean, self._logvar, axis=self.event_axes, bounds=self.bounds)
+        if not isinstance(other, DiagonalGaussianDistribution):
+            raise TypeError(f"other must be None or a DiagonalGaussianDistribution; got {type(other).__name__}")
+        if other.deterministic:
+            logvar = -float("inf") if self.deterministic else self.logvar
+            return ops.kl_to_point(self.mean, logvar, other._mean, axis=self.event_axes)
+        if self.deterministic:
+            return self._zeros(operands(("mean", "mean2"), (self._mean, other._mean)))
+        return ops.kl(
+            self._mean,
+            self._logvar,
+            other._mean,
+            other._logvar,
+            axis=self.event_axes,
+            bounds=self.bounds,
+            bounds2=other.bounds,
+        )
+
+    def nll(self, x: Any, dims: int | Sequence[int] | None = None) -> Any:
+        """Negative log-likelihood of x, summed over ``dims``, the event axes by default; see ``agauss.nll``.
+
+        x may have leading axes of its own, as from ``sample_shape``, which are kept. 0 where deterministic.
+
+        Examples
+        --------
+        >>> import agauss as ag, numpy as np
+        >>> q = ag.DiagonalGaussianDistribution(np.zeros((2, 4)))
+        >>> q.nll(q.sample(rng=7, sample_shape=5)).shape
+        (5, 2)
+        """
+        axes = self.event_axes if dims is None else dims
+        if self.deterministic:
+            return self._zeros(operands(("x", "mean"), (x, self._mean)), axes)
+        return ops.nll(x, self._mean, self._logvar, axis=axes, bounds=self.bounds)
+
+    def log_prob(self, x: Any) -> Any:
+        """Log-density at x, summed over the event axes: ``-nll(x)``.
+
+        Examples
+        --------
+        >>> import agauss as ag, numpy as np
+        >>> ag.DiagonalGaussianDistribution(np.zeros((1, 4))).log_prob(np.zeros((1, 2)))
+        array([-1.83787707])
+        """
+        if self.deterministic:
+            return self.nll(x)
+        return ops.log_prob(x, self._mean, self._logvar, axis=self.event_axes, bounds=self.bounds)
+
+    def entropy(self) -> Any:
+        """Differential entropy, summed over the event axes: shape (B,). -inf where deterministic.
+
+        Examples
+        --------
+        >>> import agauss as ag, numpy as np
+        >>> ag.DiagonalGaussianDistribution(np.zeros((1, 4))).entropy()
+        array([2.83787707])
+        """
+        logvar = self._view(-float("inf") if self.deterministic else self._logvar)
+        return ops.entropy(logvar, axis=self.event_axes, bounds=None if self.deterministic else self.bounds)
+
+    def mode(self) -> Any:
+        """The most likely value, the mean, as a new array.
+
+        Examples
+        --------
+        >>> import agauss as ag, numpy as np
+        >>> ag.DiagonalGaussianDistribution(np.ones((1, 4))).mode()
+        array([[1., 1.]])
+        """
+        return ops.mode(self._mean, self._logvar)
+
+    def sample_and_kl(self, rng: Any = None, *, index: Any = None, out: Any = None) -> tuple[Any, Any]:
+        """``sample`` and ``kl`` in one pass over the parameters; see ``agauss.sample_and_kl``.
+
+        Examples
+        --------
+        >>> import agauss as ag, numpy as np
+        >>> q = ag.DiagonalGaussianDistribution(np.ones((2, 4)))
+        >>> z, kl = q.sample_and_kl(rng=7)
+        >>> bool((z == q.sample(rng=7)).all() and (kl == q.kl()).all())
+        True
+        """
+        if self.deterministic:
+            return self.sample(out=out), self.kl()
+        return ops.sample_and_kl_of(
+            self._mean, self._logvar, rng=rng, axis=self.event_axes, index=index, bounds=self.bounds, out=out
+        )
+
+    def saturated(self) -> Any:
+        """How many of each sample's log-variances are outside the bounds: shape (B,), int64; see ``agauss.saturated``.
+
+        Examples
+        --------
+        >>> import agauss as ag, numpy as np
+        >>> ag.DiagonalGaussianDistribution(np.array([[0.0, 99.0]])).saturated()
+        array([1])
+        """
+        return ops.saturated(self._view(self._logvar), bounds=self.bounds, axis=self.event_axes)
+
+    def __repr__(self) -> str:
+        library = library_of(self._mean)
+        extra = ", deterministic=True" if self.deterministic else ""
+        return (
+            f"{type(self).__name__}(shape={self._shape}, dtype={dtype_name(self.dtype)}, "
+            f"library={library.name if library else None}, bounds={self.bounds}, event_axes={self.event_axes}{extra})"
+        )
+
+    def _given(self) -> Operands:
+        return operands(("mean", "logvar"), (self._mean, self._logvar))
+
+    def _view(self, a: Any) -> Any:
+        """`a` at the distribution's shape, not to be written."""
+        given = operands(("mean", "logvar"), (self._mean, a))
+        a = given.arrays[1]
+        if tuple(a.shape) != self._shape:
+            a = given.library.xp.broadcast_to(a, self._shape)
+        if given.library is NUMPY:
+            a = a.view()
+            a.flags.writeable = False
+        return a
+
+    def _zeros(self, given: Operands, axes: Any = None) -> Any:
+        """What a deterministic distribution gives for sums over the axes."""
+        summed = normal_axes(self.event_axes if axes is None else axes, len(given.shape))
+        return _full(given, tuple([n for axis, n in enumerate(given.shape) if axis not in summed]), 0.0)
+
+
+class DiracDistribution:
+    """All the probability at one value.
+
+    Parameters
+    ----------
+    value : floating array
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.DiracDistribution(np.ones(3)).sample()
+    array([1., 1., 1.])
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        if library_of(value) is None:
+            raise TypeError(f"value must be an array; got {type(value).__name__}")
+        floating("value", value.dtype)
+        self.value = value
+
+    def sample(self, rng: Any = None) -> Any:
+        """The value, as a new array; ``rng`` is not touched."""
+        return self.mode()
+
+    def mode(self) -> Any:
+        """The value, as a new array."""
+        library = library_of(self.value)
+        assert library is not None  # __init__ saw to it
+        return library.xp.asarray(self.value, copy=True)
+
+    def __repr__(self) -> str:
+        return f"DiracDistribution(shape={tuple(self.value.shape)}, dtype={dtype_name(self.value.dtype)})"
+
+
+def _full(given: Operands, shape: tuple[int, ...], value: float) -> Any:
+    """A result without computation: float32 or wider, on the arguments' device."""
+    device = given.device
+    options = {} if device is None or given.library.name == "dask" else {"device": device}
+    return given.library.xp.full(shape, value, dtype=given.wide, **options)
+
+
+def _scaled_log(x: Any, factor: float) -> Any:
+    """factor * log(x), by way of float32 for half types."""
+    given = operands(("moments",), (x,))
+    xp = given.library.xp
+    wide = x if x.dtype == given.wide else xp.astype(x, given.wide)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result = factor * xp.log(wide)
+    return result if result.dtype == x.dtype else xp.astype(result, x.dtype)

@@ -1,0 +1,153 @@
+"""The noise contract: (seed, stream, draw, element) -> standard normal; knows no distribution and no array library.
+
+Philox4x32-10 (Salmon, Moraes, Dror and Shaw, SC'11) is a keyed bijection of 128-bit counters. The counter is the block
+number, the draw and the stream; the key is the seed. Each block's four words become four float32 normals or two float64
+ones by Box-Muller, so a normal depends on its own place alone. docs/numerics.md spells the mapping out. `m` is the
+vocabulary of formulas.py and mulhilo, join, word, low, log, sqrt, uniform, sincos_turn.
+"""
+
+import operator
+import os
+from typing import Any, NamedTuple
+
+MASK32 = 0xFFFFFFFF
+MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
+WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85
+FOLD_DRAW = MASK32  # the draw number set aside for fold_in: samples never reach it
+NORMALS_PER_BLOCK = {32: 4, 64: 2}
+
+
+def philox(m, c0, c1, c2, c3, k0, k1):
+    """Four 32-bit words of Philox4x32-10 at a counter, under a key."""
+    for _ in range(10):
+        high0, low0 = m.mulhilo(c0, m.word(MULTIPLIER_0))
+        high1, low1 = m.mulhilo(c2, m.word(MULTIPLIER_1))
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0 = m.low(k0 + m.word(WEYL_0))
+        k1 = m.low(k1 + m.word(WEYL_1))
+    return c0, c1, c2, c3
+
+
+def normal_pair(m, a, b, x):
+    """Two independent normals from two words, in x's dtype (Box and Muller 1958)."""
+    radius = m.sqrt(m.like(-2.0, x) * m.log(m.uniform(a, x)))
+    sine, cosine = m.sincos_turn(b, x)
+    return radius * cosine, radius * sine
+
+
+def normals32(m, words, x):
+    """Four float32 normals from a block's words."""
+    n0, n1 = normal_pair(m, words[0], words[1], x)
+    n2, n3 = normal_pair(m, words[2], words[3], x)
+    return n0, n1, n2, n3
+
+
+def normals64(m, words, x):
+    """Two float64 normals from a block's words."""
+    return normal_pair(m, m.join(words[0], words[1]), m.join(words[2], words[3]), x)
+
+
+class IntegerMaths:
+    """The vocabulary that `philox` needs, for Python's own integers."""
+
+    def mulhilo(self, a, b):
+        return a * b >> 32, a * b & MASK32
+
+    def word(self, c):
+        return c
+
+    def low(self, c):
+        return c & MASK32
+
+
+class Key:
+    """A 64-bit seed and a 32-bit stream: all that decides the noise, but for the draw and the element's place.
+
+    Parameters
+    ----------
+    seed : int
+        0 <= seed < 2**64.
+    stream : int
+        0 <= stream < 2**32; streams of one seed are independent of each other.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where either is not an integer, or out of range.
+
+    Examples
+    --------
+    >>> import agauss as ag
+    >>> ag.random.Key(7).fold_in(3) == ag.random.Key(7).fold_in(3)
+    True
+    >>> ag.random.Key(7).fold_in(3) == ag.random.Key(7).fold_in(4)
+    False
+    """
+
+    __slots__ = ("seed", "stream")
+    seed: int
+    stream: int
+
+    def __init__(self, seed: int, stream: int = 0) -> None:
+        object.__setattr__(self, "seed", _integer("seed", seed, 64))
+        object.__setattr__(self, "stream", _integer("stream", stream, 32))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a Key cannot be changed; make another, or use fold_in")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and (self.seed, self.stream) == (other.seed, other.stream)
+
+    def __hash__(self) -> int:
+        return hash((self.seed, self.stream))
+
+    def __repr__(self) -> str:
+        return f"Key({self.seed}, stream={self.stream})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Key, (self.seed, self.stream)
+
+    def fold_in(self, n: int) -> "Key":
+        """Another key, decided by this one and the integer n, 0 <= n < 2**64: one for each step, layer or worker."""
+        n = _integer("n", n, 64)
+        counter = (n & MASK32, n >> 32, FOLD_DRAW, self.stream)
+        words = philox(IntegerMaths(), *counter, self.seed & MASK32, self.seed >> 32)
+        return Key(words[0] | words[1] << 32, words[2])
+
+
+class Noise(NamedTuple):
+    """What a backend needs to make the noise of an array: `index` holds the sample ids, or is None for 0, 1, 2, ..."""
+
+    key: Key
+    draw: int = 0
+    index: Any = None
+
+
+def _integer(name: str, n: Any, bits: int) -> int:
+    try:
+        n = operator.index(n)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer; got {type(n).__name__}") from None
+    if not 0 <= n < 2**bits:
+        raise ValueError(f"{name} must be at least 0 and under 2**{bits}; got {n}")
+    return n
+
+
+def as_key(rng: Any) -> Key:
+    """The key that `rng` stands for. A Generator is advanced by one 64-bit draw; nothing else is changed."""
+    if isinstance(rng, Key):
+        return rng
+    if rng is None:
+        return Key(int.from_bytes(os.urandom(8), "little"))
+    module = type(rng).__module__.partition(".")[0]
+    if module in ("numpy", "cupy") and hasattr(rng, "integers"):
+        return Key(int(rng.integers(0, 2**64 - 1, dtype="uint64", endpoint=True)))
+    if module == "numpy" and hasattr(rng, "generate_state"):
+        low, high = rng.generate_state(2)
+        return Key(int(low) | int(high) << 32)
+    if isinstance(rng, bool) or not hasattr(rng, "__index__"):
+        raise TypeError(
+            "rng must be None, an int, a Key, a numpy.random.SeedSequence or a NumPy or CuPy Generator; "
+            f"got {type(rng).__name__}"
+        )
+    return Key(_integer("rng", rng, 64))

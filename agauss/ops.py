@@ -1,0 +1,706 @@
+"""The operations on diagonal Gaussians, each with its vector-Jacobian product: documentation, checks, dispatch; no maths.
+
+In all of them arrays of any one library broadcast against each other and against Python numbers, `logvar` is the natural
+logarithm of the variance, and information is in nats. float16 and bfloat16 are computed in float32: samples and modes
+come back in the arguments' dtype, all else in float32 or wider, and each gradient in its argument's dtype. `bounds` puts
+the log-variance through a bound first, None as it is. Integer or complex dtypes, mixed dtypes, libraries or devices are
+a TypeError or ValueError; shapes that do not broadcast and axes out of range a ValueError. NaN and inf never raise.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from agauss import formulas
+from agauss.arguments import (
+    DEFAULT_LIMITS,
+    Operands,
+    Shape,
+    check_index,
+    check_out,
+    cotangent_for,
+    halves,
+    normal_axes,
+    normal_bounds,
+    normal_shape,
+    operands,
+)
+from agauss.noise import Noise, as_key
+from agauss.random import draw
+
+Axis = int | Sequence[int] | None
+Limits = tuple[tuple[int, str, float, float], ...]  # position of an argument, kind of bound, low, high
+
+
+def kl(
+    mean: Any,
+    logvar: Any,
+    mean2: Any = None,
+    logvar2: Any = None,
+    *,
+    axis: Axis = None,
+    bounds: Any = None,
+    bounds2: Any = None,
+    out: Any = None,
+) -> Any:
+    """Kullback-Leibler divergence of N(mean, exp(logvar)) from N(mean2, exp(logvar2)), or from the standard normal.
+
+    The sum over ``axis`` of ``((mean - mean2)**2 / exp(logvar2) + exp(t) - 1 - t) / 2`` with ``t = logvar - logvar2``.
+    It is never negative, and right to 4 ulp an element in float32 and float64, near the prior too
+    (tests/test_accuracy.py).
+
+    Parameters
+    ----------
+    mean, logvar : array or number
+    mean2, logvar2 : array or number, optional
+        Both or neither; the standard normal by default.
+    axis : None, int or tuple of ints
+        What to sum over: everything, by default; ``()`` sums nothing.
+    bounds, bounds2 : None, "hard", "soft", "straight-through", (low, high) or (low, high, kind)
+        What ``logvar`` and ``logvar2`` pass through first.
+    out : array, optional
+
+    Returns
+    -------
+    array
+        In nats, float32 or wider. inf where ``mean2`` has no spread or the true value overflows; 0 for an empty sum.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As the module says; and where only one of ``mean2`` and ``logvar2`` is given.
+
+    References
+    ----------
+    Kingma and Welling, "Auto-encoding variational Bayes", 2014, appendix B.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.kl(np.array([[0.0, 1.0], [2.0, 0.0]]), np.zeros((2, 2)), axis=1)
+    array([0.5, 2. ])
+    """
+    given = _one_or_two(mean, logvar, mean2, logvar2)
+    if len(given.arrays) == 2:
+        return _reduced(formulas.kl_prior, given, axis, _limits((1, bounds)), out)
+    return _reduced(formulas.kl, given, axis, _limits((1, bounds), (3, bounds2)), out)
+
+
+def kl_vjp(
+    mean: Any,
+    logvar: Any,
+    mean2: Any = None,
+    logvar2: Any = None,
+    *,
+    cotangent: Any,
+    axis: Axis = None,
+    bounds: Any = None,
+    bounds2: Any = None,
+) -> tuple[Any, ...]:
+    """Gradients of ``kl`` by each of its array arguments, times the cotangent of its value.
+
+    With t = logvar - logvar2 and d = (mean - mean2) / exp(logvar2): by mean d, by logvar (exp(t) - 1) / 2, by mean2 -d, by
+    logvar2 -((mean - mean2) d + exp(t) - 1) / 2; each summed to its argument's shape.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.kl_vjp(np.array([3.0]), np.array([0.0]), cotangent=1.0)
+    (array([3.]), array([0.]))
+    """
+    given = _one_or_two(mean, logvar, mean2, logvar2)
+    if len(given.arrays) == 2:
+        return _gradients(formulas.kl_prior_vjp, given, cotangent, axis, _limits((1, bounds)))
+    return _gradients(formulas.kl_vjp, given, cotangent, axis, _limits((1, bounds), (3, bounds2)))
+
+
+def normal_kl(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any) -> Any:
+    """``kl`` element by element: the name and the arguments of guided-diffusion's function.
+
+    Arguments broadcast; any of them may be a number, and all of them, which gives float64.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.normal_kl(np.array([0.0, 2.0]), 0.0, 0.0, 0.0)
+    array([0., 2.])
+    """
+    return _reduced(formulas.kl, _two_normals(mean1, logvar1, mean2, logvar2), (), (), None)
+
+
+def normal_kl_vjp(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any, *, cotangent: Any) -> tuple[Any, ...]:
+    """Gradients of ``normal_kl`` by its four arguments, times the cotangent of its value; see ``kl_vjp``.
+
+    Examples
+    --------
+    >>> import agauss as ag
+    >>> [float(g) for g in ag.normal_kl_vjp(1.0, 0.0, 0.0, 0.0, cotangent=1.0)]
+    [1.0, 0.0, -1.0, -0.5]
+    """
+    return _gradients(formulas.kl_vjp, _two_normals(mean1, logvar1, mean2, logvar2), cotangent, (), ())
+
+
+def kl_to_point(mean: Any, logvar: Any, mean2: Any, *, axis: Axis = None) -> Any:
+    """KL to a distribution without spread at ``mean2``: inf, or 0 where the first is the same point (logvar -inf)."""
+    given = operands(("mean", "logvar", "mean2"), (mean, logvar, mean2))
+    return _reduced(formulas.kl_to_point, given, axis, (), None)
+
+
+def nll(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
+    """Negative log-likelihood of x: the sum over ``axis`` of ``(log(2 pi) + logvar + (x - mean)**2 / exp(logvar)) / 2``.
+
+    Parameters
+    ----------
+    x, mean, logvar : array or number
+    axis : None, int or tuple of ints
+        What to sum over: everything, by default; ``()`` sums nothing.
+    bounds : see ``kl``
+    out : array, optional
+
+    Returns
+    -------
+    array
+        In nats, float32 or wider. NaN where x is mean and logvar is -inf: a point has no density.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As the module says.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.nll(np.zeros((1, 2)), np.zeros((1, 2)), np.zeros((1, 2)), axis=1)
+    array([1.83787707])
+    """
+    return _reduced(formulas.nll, _observed(x, mean, logvar), axis, _limits((2, bounds)), out)
+
+
+def nll_vjp(
+    x: Any, mean: Any, logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None
+) -> tuple[Any, ...]:
+    """Gradients of ``nll`` by x, mean and logvar, times the cotangent of its value.
+
+    With u = (x - mean) / std: by x u / std, by mean -u / std, by logvar (1 - u**2) / 2.
+
+    Examples
+    --------
+    >>> import agauss as ag
+    >>> [float(g) for g in ag.nll_vjp(2.0, 0.0, 0.0, cotangent=1.0)]
+    [2.0, -2.0, -1.5]
+    """
+    return _gradients(formulas.nll_vjp, _observed(x, mean, logvar), cotangent, axis, _limits((2, bounds)))
+
+
+def log_prob(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
+    """Log-density at x: ``-nll(x, mean, logvar)``, with the same arguments.
+
+    Examples
+    --------
+    >>> import agauss as ag
+    >>> round(float(ag.log_prob(0.0, 0.0, 0.0)), 6)
+    -0.918939
+    """
+    return _reduced(formulas.log_prob, _observed(x, mean, logvar), axis, _limits((2, bounds)), out)
+
+
+def log_prob_vjp(
+    x: Any, mean: Any, logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None
+) -> tuple[Any, ...]:
+    """Gradients of ``log_prob`` by x, mean and logvar, times the cotangent of its value; see ``nll_vjp``.
+
+    Examples
+    --------
+    >>> import agauss as ag
+    >>> [float(g) for g in ag.log_prob_vjp(2.0, 0.0, 0.0, cotangent=1.0)]
+    [-2.0, 2.0, 1.5]
+    """
+    return _gradients(formulas.log_prob_vjp, _observed(x, mean, logvar), cotangent, axis, _limits((2, bounds)))
+
+
+def entropy(logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
+    """Differential entropy: the sum over ``axis`` of ``(1 + log(2 pi) + logvar) / 2``, in nats.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.entropy(np.zeros((2, 3)), axis=1)
+    array([4.2568156, 4.2568156])
+    """
+    return _reduced(formulas.entropy, _logvar(logvar), axis, _limits((0, bounds)), out)
+
+
+def entropy_vjp(logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None) -> tuple[Any, ...]:
+    """The gradient of ``entropy`` by logvar, 1/2, times the cotangent of its value.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.entropy_vjp(np.zeros(2), cotangent=1.0)
+    (array([0.5, 0.5]),)
+    """
+    return _gradients(formulas.entropy_vjp, _logvar(logvar), cotangent, axis, _limits((0, bounds)))
+
+
+def std(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
+    """Standard deviation, ``exp(logvar / 2)``, float32 or wider.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.std(np.log(np.array([4.0, 9.0])))
+    array([2., 3.])
+    """
+    return _reduced(formulas.std, _logvar(logvar), (), _limits((0, bounds)), out)
+
+
+def std_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None) -> tuple[Any, ...]:
+    """The gradient of ``std`` by logvar, std / 2, times the cotangent of its value.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.std_vjp(np.zeros(1), cotangent=1.0)
+    (array([0.5]),)
+    """
+    return _gradients(formulas.std_vjp, _logvar(logvar), cotangent, (), _limits((0, bounds)))
+
+
+def var(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
+    """Variance, ``exp(logvar)``, float32 or wider.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.var(np.zeros(2))
+    array([1., 1.])
+    """
+    return _reduced(formulas.var, _logvar(logvar), (), _limits((0, bounds)), out)
+
+
+def var_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None) -> tuple[Any, ...]:
+    """The gradient of ``var`` by logvar, the variance, times the cotangent of its value.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.var_vjp(np.zeros(1), cotangent=3.0)
+    (array([3.]),)
+    """
+    return _gradients(formulas.var_vjp, _logvar(logvar), cotangent, (), _limits((0, bounds)))
+
+
+def mode(mean: Any, logvar: Any, *, out: Any = None) -> Any:
+    """The most likely value: a new array that holds ``mean`` at the shape that the arguments broadcast to.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.mode(1.5, np.zeros(2))
+    array([1.5, 1.5])
+    """
+    return _mapped(formulas.mode, operands(("mean", "logvar"), (mean, logvar)), (), out)
+
+
+def mode_vjp(mean: Any, logvar: Any, *, cotangent: Any) -> tuple[Any, ...]:
+    """Gradients of ``mode``: the cotangent by mean, and 0 by logvar.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.mode_vjp(np.zeros(2), 0.0, cotangent=1.0)
+    (array([1., 1.]), array(0.))
+    """
+    given = operands(("mean", "logvar"), (mean, logvar))
+    return _pulled(formulas.mode_vjp, given, [cotangent_for(cotangent, given.shape, given.dtype, given)], ())
+
+
+def clamp(logvar: Any, *, bounds: Any, out: Any = None) -> Any:
+    """logvar within its bounds, as a new array of its dtype.
+
+    "hard", or a pair (low, high), cuts at the bounds; its gradient is 0 outside. "straight-through" cuts too, with the
+    gradient 1. "soft" goes ``low + softplus(y - low)`` with ``y = high - softplus(high - logvar)`` (Chua et al., 2018),
+    whose gradient is nowhere 0 until it underflows. Strings stand for [-30, 20]; (low, high, kind) says all. NaN stays.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.clamp(np.array([-50.0, 3.0, 50.0]), bounds=(-30, 20))
+    array([-30.,   3.,  20.])
+    """
+    return _mapped(formulas.value, _logvar(logvar), _limits((0, bounds)), out)
+
+
+def saturated(logvar: Any, *, bounds: Any = DEFAULT_LIMITS, axis: Axis = None) -> Any:
+    """How many log-variances over ``axis`` are strictly outside the bounds, where a hard bound stops the gradient; int64.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.saturated(np.array([-50.0, 3.0, 50.0]))
+    array(2)
+    """
+    checked = normal_bounds(bounds)
+    low, high = checked[:2] if checked else (-float("inf"), float("inf"))
+    given = operands(("logvar", "low", "high"), (logvar, low, high))
+    counts = _reduced(formulas.outside, given, axis, (), None)
+    return given.library.xp.astype(counts, given.library.xp.int64)
+
+
+def sample(
+    mean: Any,
+    logvar: Any,
+    *,
+    rng: Any,
+    index: Any = None,
+    sample_shape: int | Sequence[int] = (),
+    bounds: Any = None,
+    out: Any = None,
+) -> Any:
+    """Draw z = mean + exp(logvar / 2) * eps with standard normal eps (reparameterisation).
+
+    The noise of an element depends on the key, its sample's id and its place in the sample alone: threads, devices and
+    the way that a batch is cut change no bit.
+
+    Parameters
+    ----------
+    mean, logvar : array or number
+    rng : None, int, Key, numpy.random.SeedSequence, or NumPy or CuPy Generator
+        None takes fresh entropy; a Generator is advanced by one draw.
+    index : integers, shape (B,), optional
+        The ids of the samples along the first axis, 0 ... B - 1 by default: a data set's own, say.
+    sample_shape : int or tuple of ints
+        Independent draws, along new leading axes.
+    bounds : see ``kl``
+    out : array, optional
+        Of the result's shape and dtype.
+
+    Returns
+    -------
+    array, shape (\\*sample_shape, \\*broadcast shape), of the arguments' dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        As the module says; for an ``rng`` of another kind, a negative id, and an ``out`` that does not fit.
+
+    References
+    ----------
+    Kingma and Welling, "Auto-encoding variational Bayes", 2014, section 2.4.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> mean, logvar = np.zeros((10, 3)), np.zeros((10, 3))
+    >>> whole = ag.sample(mean, logvar, rng=7)
+    >>> part = ag.sample(mean[4:6], logvar[4:6], rng=7, index=[4, 5])
+    >>> bool((whole[4:6] == part).all())
+    True
+    """
+    given = operands(("mean", "logvar"), (mean, logvar))
+    draws = normal_shape(sample_shape, "sample_shape")
+    return draw(formulas.sample, given, rng, index, draws, _limits((1, bounds)), out)
+
+
+def sample_vjp(
+    mean: Any,
+    logvar: Any,
+    *,
+    cotangent: Any,
+    rng: Any,
+    index: Any = None,
+    sample_shape: int | Sequence[int] = (),
+    bounds: Any = None,
+) -> tuple[Any, ...]:
+    """Gradients of ``sample`` by mean, 1, and by logvar, std * eps / 2, times the cotangent of its value.
+
+    The noise is made again from ``rng``, which must stand for the same key: a Key or an int. With ``sample_shape`` the
+    draws' gradients are added up.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> d_mean, d_logvar = ag.sample_vjp(np.zeros(2), np.zeros(2), cotangent=np.ones(2), rng=7)
+    >>> d_logvar * 2 == ag.sample(np.zeros(2), np.zeros(2), rng=7)
+    array([ True,  True])
+    """
+    given = operands(("mean", "logvar"), (mean, logvar))
+    draws = normal_shape(sample_shape, "sample_shape")
+    g = cotangent_for(cotangent, draws + given.shape, given.dtype, given)
+    index = None if index is None else check_index(index, given.library, given.shape)
+    limits, key = _limits((1, bounds)), as_key(rng)
+    if draws == ():
+        return _pulled(formulas.sample_vjp, given, [g], limits, Noise(key, 0, index))
+    xp = given.library.xp
+    g = xp.reshape(xp.broadcast_to(g, draws + given.shape), (-1, *given.shape))
+    total = tuple(xp.zeros_like(a) for a in given.arrays)
+    for number in range(g.shape[0]):
+        one = _pulled(formulas.sample_vjp, given, [g[number, ...]], limits, Noise(key, number, index))
+        total = tuple(a + b for a, b in zip(total, one, strict=True))
+    return total
+
+
+def sample_and_kl(
+    parameters: Any,
+    *,
+    rng: Any,
+    axis: int = 1,
+    index: Any = None,
+    bounds: Any = DEFAULT_LIMITS,
+    out: Any = None,
+) -> tuple[Any, Any]:
+    """A VAE's forward pass, reading the parameters once: z, and the KL to the standard normal of each sample.
+
+    Parameters
+    ----------
+    parameters : array, shape (B, 2C, ...)
+        mean, then log-variance, along ``axis``.
+    rng, index : see ``sample``
+    axis : int
+    bounds : see ``kl``
+    out : array, optional
+        Receives z.
+
+    Returns
+    -------
+    z : array, shape (B, C, ...), of the parameters' dtype
+    kl : array, shape (B,), in nats, float32 or wider
+
+    Raises
+    ------
+    TypeError, ValueError
+        As the module says; for fewer than two dimensions, and an odd extent along ``axis``.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> z, kl = ag.sample_and_kl(np.zeros((3, 8)), rng=7)
+    >>> z.shape, kl
+    ((3, 4), array([0., 0., 0.]))
+    """
+    mean, logvar = halves(parameters, axis)
+    return sample_and_kl_of(mean, logvar, rng=rng, axis=tuple(range(1, mean.ndim)), index=index, bounds=bounds, out=out)
+
+
+def sample_and_kl_of(
+    mean: Any, logvar: Any, *, rng: Any, axis: Axis, index: Any = None, bounds: Any = None, out: Any = None
+) -> tuple[Any, Any]:
+    """``sample_and_kl`` for a mean and a log-variance of their own, with the KL summed over ``axis``."""
+    given = operands(("mean", "logvar"), (mean, logvar))
+    axes, limits = normal_axes(axis, len(given.shape)), _limits((1, bounds))
+    if out is not None:
+        check_out(out, given.library, given.shape, given.dtype)
+    if index is not None:
+        index = check_index(index, given.library, given.shape)
+    z, total = given.library.backend.row_reduce(
+        formulas.sample_and_kl,
+        given.arrays,
+        given.shape,
+        axes,
+        (given.dtype, given.wide),
+        bounds=limits,
+        noise=Noise(as_key(rng), 0, index),
+        summed=1,
+        outs=None if out is None else (out,),
+    )
+    return z, total
+
+
+def sample_and_kl_vjp(
+    parameters: Any,
+    *,
+    cotangent: tuple[Any, Any],
+    rng: Any,
+    axis: int = 1,
+    index: Any = None,
+    bounds: Any = DEFAULT_LIMITS,
+    out: Any = None,
+) -> Any:
+    """The gradient of ``sample_and_kl`` by the parameters, in one pass, with the noise made again from ``rng``.
+
+    Parameters
+    ----------
+    parameters, rng, axis, index, bounds : as given to ``sample_and_kl``
+        ``rng`` must stand for the same key: a Key or an int.
+    cotangent : (d_z, d_kl)
+        Of z's shape and dtype and of kl's; either may be a number.
+    out : array like ``parameters``, optional
+        May be ``parameters`` itself.
+
+    Returns
+    -------
+    array like ``parameters``
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.sample_and_kl_vjp(np.full((1, 2), 3.0), cotangent=(0.0, 1.0), rng=7).round(4)
+    array([[3.    , 9.5428]])
+    """
+    mean, logvar = halves(parameters, axis)
+    given = operands(("mean", "logvar"), (mean, logvar))
+    library, limits = given.library, _limits((1, bounds))
+    if not isinstance(cotangent, (tuple, list)) or len(cotangent) != 2:
+        raise TypeError(f"cotangent must be a pair (d_z, d_kl); got {type(cotangent).__name__}")
+    events = tuple(range(1, len(given.shape)))
+    cotangents = [
+        cotangent_for(cotangent[0], given.shape, given.dtype, given, "cotangent d_z"),
+        _expanded(cotangent_for(cotangent[1], given.shape[:1], given.wide, given, "cotangent d_kl"), given, events),
+    ]
+    if out is not None:
+        check_out(out, library, tuple(parameters.shape), parameters.dtype)
+    if index is not None:
+        index = check_index(index, library, given.shape)
+    noise = Noise(as_key(rng), 0, index)
+    if not library.writes:
+        return library.xp.concat(_pulled(formulas.sample_and_kl_vjp, given, cotangents, limits, noise), axis=axis)
+    out = library.empty(tuple(parameters.shape), parameters) if out is None else out
+    _pulled(formulas.sample_and_kl_vjp, given, cotangents, limits, noise, halves(out, axis))
+    return out
+
+
+def vjp(op: Callable[..., Any], *primals: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """The value of an operation, and the function that pulls a cotangent of it back; follows ``jax.vjp``.
+
+    Parameters
+    ----------
+    op : one of this library's functions that have a ``*_vjp``
+    *primals : its array arguments
+    **kwargs : its other arguments
+        An ``rng`` is made into a key once, so that the noise of both ways is the same.
+
+    Returns
+    -------
+    value
+    pullback : cotangent -> tuple of gradients, one for each of the primals
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> value, pullback = ag.vjp(ag.kl, np.array([3.0]), np.array([0.0]))
+    >>> float(value), pullback(2.0)
+    (4.5, (array([6.]), array([0.])))
+    """
+    backward = _VJPS.get(op)
+    if backward is None:
+        raise TypeError(f"op must be one of {', '.join(f.__name__ for f in _VJPS)}; got {op!r}")
+    if kwargs.get("out") is not None:
+        raise TypeError("out must be None under vjp; got an array")
+    if "rng" in kwargs:
+        kwargs["rng"] = as_key(kwargs["rng"])
+    value = op(*primals, **kwargs)
+
+    def pullback(cotangent: Any) -> tuple[Any, ...]:
+        gradients = backward(*primals, cotangent=cotangent, **kwargs)
+        return gradients if isinstance(gradients, tuple) else (gradients,)
+
+    return value, pullback
+
+
+_VJPS: dict[Callable[..., Any], Callable[..., Any]] = {
+    kl: kl_vjp,
+    normal_kl: normal_kl_vjp,
+    nll: nll_vjp,
+    log_prob: log_prob_vjp,
+    entropy: entropy_vjp,
+    std: std_vjp,
+    var: var_vjp,
+    mode: mode_vjp,
+    sample: sample_vjp,
+    sample_and_kl: sample_and_kl_vjp,
+}
+
+
+def _one_or_two(mean: Any, logvar: Any, mean2: Any, logvar2: Any) -> Operands:
+    if mean2 is None and logvar2 is None:
+        return operands(("mean", "logvar"), (mean, logvar))
+    if mean2 is None or logvar2 is None:
+        raise ValueError(f"mean2 and logvar2 must be given together; got {'logvar2' if mean2 is None else 'mean2'} alone")
+    return operands(("mean", "logvar", "mean2", "logvar2"), (mean, logvar, mean2, logvar2))
+
+
+def _two_normals(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any) -> Operands:
+    return operands(("mean1", "logvar1", "mean2", "logvar2"), (mean1, logvar1, mean2, logvar2))
+
+
+def _observed(x: Any, mean: Any, logvar: Any) -> Operands:
+    return operands(("x", "mean", "logvar"), (x, mean, logvar))
+
+
+def _logvar(logvar: Any) -> Operands:
+    return operands(("logvar",), (logvar,))
+
+
+def _limits(*of: tuple[int, Any]) -> Limits:
+    checked = [(position, normal_bounds(bounds)) for position, bounds in of]
+    return tuple([(position, found[2], found[0], found[1]) for position, found in checked if found is not None])
+
+
+def _mapped(term: Callable[..., Any], given: Operands, limits: Limits, out: Any, dtype: Any = None) -> Any:
+    dtype = given.dtype if dtype is None else dtype
+    if out is not None:
+        check_out(out, given.library, given.shape, dtype)
+    outs = None if out is None else (out,)
+    return given.library.backend.map(term, given.arrays, given.shape, (dtype,), bounds=limits, outs=outs)[0]
+
+
+def _reduced(term: Callable[..., Any], given: Operands, axis: Axis, limits: Limits, out: Any) -> Any:
+    """The sum of a term over the axes; over no axes, the term itself."""
+    axes, dtype = normal_axes(axis, len(given.shape)), given.wide
+    if not axes:
+        return _mapped(term, given, limits, out, dtype)
+    if out is not None:
+        kept = tuple(n for place, n in enumerate(given.shape) if place not in axes)
+        check_out(out, given.library, kept, dtype)
+    (total,) = given.library.backend.row_reduce(term, given.arrays, given.shape, axes, (dtype,), bounds=limits)
+    if out is None:
+        return total
+    out[...] = total
+    return out
+
+
+def _gradients(term: Callable[..., Any], given: Operands, cotangent: Any, axis: Axis, limits: Limits) -> tuple[Any, ...]:
+    """The gradients of a sum of a term, from the cotangent of the sum."""
+    axes = normal_axes(axis, len(given.shape))
+    kept = tuple(n for place, n in enumerate(given.shape) if place not in axes)
+    g = cotangent_for(cotangent, kept, given.wide, given)
+    return _pulled(term, given, [_expanded(g, given, axes)], limits)
+
+
+def _expanded(cotangent: Any, given: Operands, axes: Shape) -> Any:
+    """A cotangent of a sum with extents of 1 where the axes were."""
+    shape = tuple(cotangent.shape)
+    rank = len(given.shape)
+    shape = (1,) * (rank - len(axes) - len(shape)) + shape
+    entries = iter(shape)
+    full = tuple([1 if place in axes else next(entries) for place in range(rank)])
+    return given.library.xp.reshape(cotangent, full)
+
+
+def _pulled(
+    term: Callable[..., Any],
+    given: Operands,
+    cotangents: list[Any],
+    limits: Limits,
+    noise: Noise | None = None,
+    outs: Sequence[Any] | None = None,
+) -> tuple[Any, ...]:
+    """The gradients by the arguments: in one map by those of the full shape, by a sum each for those that were broadcast."""
+    shape, backend = given.shape, given.library.backend
+    arrays = [*cotangents, *given.arrays]
+    shapes = [tuple(a.shape) for a in given.arrays]
+    options: dict[str, Any] = {
+        "bounds": tuple([(position + len(cotangents), *bound) for position, *bound in limits]),
+        "cotangents": len(cotangents),
+        "noise": noise,
+    }
+    gradients: list[Any] = [None] * len(shapes)
+    dtypes = [given.dtype if own == shape else None for own in shapes]
+    if any(dtype is not None for dtype in dtypes):
+        gradients = list(backend.map(term, arrays, shape, dtypes, outs=outs, **options))
+    for place, own in enumerate(shapes):
+        if own != shape:
+            padded = (1,) * (len(shape) - len(own)) + own
+            axes = tuple([axis for axis, n in enumerate(padded) if n != shape[axis] or axis < len(shape) - len(own)])
+            (total,) = backend.row_reduce(term, arrays, shape, axes, (given.dtype,), summed=place, **options)
+            gradients[place] = given.library.xp.reshape(total, own)
+    return tuple(gradients)

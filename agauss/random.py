@@ -1,0 +1,148 @@
+"""Keys, Philox and standard normal arrays, for users; noise.py holds the contract itself."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from agauss import formulas, noise
+from agauss.arguments import Operands, Shape, check_index, check_out, floating, normal_shape
+from agauss.dispatch import Library, namespace
+from agauss.noise import Key, Noise, as_key
+
+__all__ = ["Key", "normal", "philox4x32"]
+MAX_DRAWS = noise.FOLD_DRAW
+
+
+def normal(
+    shape: int | Sequence[int], *, rng: Any, dtype: Any = "float32", device: Any = None, xp: Any = None, out: Any = None
+) -> Any:
+    """Standard normal noise: the eps of ``sample``, the same bits on every device and for any thread count.
+
+    Element e of the array, counted in C order, takes its value from the key and from e alone (docs/numerics.md), so a
+    longer array begins with a shorter one's numbers.
+
+    Parameters
+    ----------
+    shape : int or tuple of ints
+    rng : None, int, Key, numpy.random.SeedSequence, or NumPy or CuPy Generator
+        None takes fresh entropy; a Generator is advanced by one draw.
+    dtype : a floating dtype of ``xp``, or its name
+        float16, bfloat16 and float32 hold the same noise, rounded; float64 is noise of its own.
+    device, xp
+        Where to make the array, and the array namespace to make it in; NumPy by default.
+    out : array, optional
+        Filled and returned in place of a new array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dtype that is not floating, a negative extent, an ``rng`` of another kind, or an ``out`` that does not fit.
+
+    References
+    ----------
+    Salmon, Moraes, Dror and Shaw, SC'11 (Philox4x32-10); Box and Muller, Ann. Math. Stat. 29 (1958).
+
+    Examples
+    --------
+    >>> import agauss as ag
+    >>> ag.random.normal(4, rng=7)
+    array([ 0.51340246, -0.35105112,  1.2067319 , -0.46137208], dtype=float32)
+    >>> ag.random.normal((2, 2), rng=7)[1, 1] == ag.random.normal(4, rng=7)[3]
+    np.True_
+    """
+    library = namespace(xp)
+    sizes = normal_shape(shape, "shape")
+    model = _model(library, dtype, device)
+    given = Operands(library, [model], sizes)
+    return draw(formulas.noise, given, rng, None, (), (), out)
+
+
+def philox4x32(counter: Any, key: Any) -> Any:
+    """The words of Philox4x32-10 at counters, under keys: the generator alone, to check or to build on.
+
+    Parameters
+    ----------
+    counter : uint32 array, shape (..., 4)
+    key : uint32 array, shape (..., 2)
+        Leading dimensions broadcast.
+
+    Returns
+    -------
+    uint32 array, shape (..., 4)
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another dtype, or a last extent that is not 4 and 2.
+
+    References
+    ----------
+    Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC'11, and its known answers.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.random.philox4x32(np.zeros(4, np.uint32), np.zeros(2, np.uint32))
+    array([1713891541, 3781805453, 3159837772, 2600524760], dtype=uint32)
+    """
+    from agauss.reference import Words
+
+    for name, words, n in (("counter", counter, 4), ("key", key, 2)):
+        if not isinstance(words, np.ndarray) or words.dtype != np.uint32:
+            raise TypeError(f"{name} must be a NumPy array of uint32; got {getattr(words, 'dtype', type(words).__name__)}")
+        if words.shape[-1:] != (n,):
+            raise ValueError(f"{name} must have a last extent of {n}; got shape {words.shape}")
+    m = Words(np, np.int64)
+    wide_counter, wide_key = counter.astype(np.int64), key.astype(np.int64)
+    words = noise.philox(m, *(wide_counter[..., k] for k in range(4)), *(wide_key[..., k] for k in range(2)))
+    return np.stack(np.broadcast_arrays(*words), axis=-1).astype(np.uint32)
+
+
+def draw(
+    term: Any, given: Operands, rng: Any, index: Any, draws: Shape, limits: Any, out: Any
+) -> Any:
+    """The term's value with noise, at each of the draws: shape draws + given.shape, in the arguments' dtype."""
+    library, shape = given.library, given.shape
+    if out is not None:
+        check_out(out, library, draws + shape, given.dtype)
+    if index is not None:
+        index = check_index(index, library, shape)
+    if prod(draws) > MAX_DRAWS:
+        raise ValueError(f"sample_shape must hold at most {MAX_DRAWS} draws; got {draws}")
+    key = as_key(rng)
+
+    def one(number: int, sink: Any = None) -> Any:
+        noises = Noise(key, number, index)
+        outs = None if sink is None else (sink,)
+        return library.backend.map(term, given.arrays, shape, (given.dtype,), bounds=limits, noise=noises, outs=outs)[0]
+
+    if draws == ():
+        return one(0, out)
+    if out is None and library.writes:
+        out = library.empty(draws + shape, given.arrays[0])
+    if out is None:
+        return library.xp.reshape(library.xp.stack([one(k) for k in range(prod(draws))]), draws + shape)
+    for number, place in enumerate(np.ndindex(*draws)):
+        one(number, out[(*place, ...)])
+    return out
+
+
+def _model(library: Library, dtype: Any, device: Any) -> Any:
+    """A number of a dtype, given as such or by name, on a device."""
+    xp = library.xp
+    if isinstance(dtype, str):
+        if dtype == "bfloat16" and not hasattr(xp, dtype):
+            try:
+                from ml_dtypes import bfloat16
+            except ImportError:
+                raise TypeError("dtype bfloat16 needs the package ml_dtypes") from None
+            dtype = bfloat16
+        elif not hasattr(xp, dtype):
+            raise TypeError(f"dtype must be one that {library.name} has; got {dtype!r}")
+        else:
+            dtype = getattr(xp, dtype)
+    model = xp.zeros((), dtype=dtype) if device is None else xp.zeros((), dtype=dtype, device=device)
+    floating("dtype", model.dtype)
+    return model

@@ -1,0 +1,255 @@
+"""Any array library: formulas applied to whole arrays, then a sum; knows the array API standard alone.
+
+The same two functions as cpu/backend.py, where their arguments are explained, for libraries without loops of their own.
+"""
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from agauss import coefficients, formulas, noise
+from agauss.noise import MASK32, Noise
+
+Shape = tuple[int, ...]
+
+
+def map(
+    term: Callable[..., Any],
+    arrays: Sequence[Any],
+    shape: Shape,
+    dtypes: Sequence[Any],
+    *,
+    bounds: Sequence[tuple[int, str, float, float]] = (),
+    cotangents: int = 0,
+    noise: Noise | None = None,
+    outs: Sequence[Any] | None = None,
+) -> tuple[Any, ...]:
+    xp = array_api_compat.array_namespace(*arrays)
+    values = _evaluate(xp, term, arrays, shape, bounds, cotangents, noise)
+    results = []
+    for value, dtype, out in zip(values, dtypes, outs or (None,) * len(dtypes), strict=True):
+        if dtype is None:
+            results.append(None)
+        elif out is None:
+            results.append(_own(xp, value, arrays, shape, dtype))
+        else:
+            out[...] = xp.astype(value, dtype)
+            results.append(out)
+    return tuple(results)
+
+
+def row_reduce(
+    term: Callable[..., Any],
+    arrays: Sequence[Any],
+    shape: Shape,
+    axes: Shape,
+    dtypes: Sequence[Any],
+    *,
+    bounds: Sequence[tuple[int, str, float, float]] = (),
+    cotangents: int = 0,
+    noise: Noise | None = None,
+    summed: int = 0,
+    outs: Sequence[Any] | None = None,
+) -> tuple[Any, ...]:
+    *mapped, dtype = dtypes
+    xp = array_api_compat.array_namespace(*arrays)
+    values = _evaluate(xp, term, arrays, shape, bounds, cotangents, noise)
+    results = []
+    for value, own, out in zip(values, mapped, outs or (None,) * len(mapped), strict=False):
+        if out is None:
+            results.append(_own(xp, value, arrays, shape, own))
+        else:
+            out[...] = xp.astype(value, own)
+            results.append(out)
+    value = _broadcast(xp, values[summed], shape)
+    widest = xp.float64 if _has_64_bits(xp) else value.dtype
+    total = xp.sum(value, axis=axes, dtype=widest) if axes else value
+    return (*results, xp.astype(total, dtype))
+
+
+def _evaluate(
+    xp: Any,
+    term: Callable[..., Any],
+    arrays: Sequence[Any],
+    shape: Shape,
+    bounds: Sequence[tuple[int, str, float, float]],
+    cotangents: int,
+    noise: Noise | None,
+) -> list[Any]:
+    """The term's values, computed in float32 or float64."""
+    m = Maths(xp)
+    raw = [a if a.dtype in (xp.float32, xp.float64) else xp.astype(a, xp.float32) for a in arrays]
+    inputs = list(raw)
+    for position, kind, low, high in bounds:
+        x = raw[position]
+        inputs[position] = formulas.BOUNDS[kind][0](m, x, m.like(low, x), m.like(high, x))
+    if noise is not None:
+        inputs.append(normals(xp, noise, shape, raw[0]))
+    values = term(m, *inputs)
+    values = list(values) if isinstance(values, tuple) else [values]
+    for position, kind, low, high in bounds if cotangents else ():
+        x, place = raw[position], position - cotangents
+        values[place] = formulas.BOUNDS[kind][1](m, values[place], x, m.like(low, x), m.like(high, x))
+    return values
+
+
+def _own(xp: Any, value: Any, arrays: Sequence[Any], shape: Shape, dtype: Any) -> Any:
+    """A value as an array of the result's shape and dtype that shares no memory with the arguments."""
+    whole = _broadcast(xp, value, shape)
+    result = whole if whole.dtype == dtype else xp.astype(whole, dtype)
+    if result is whole and (whole is not value or any(value is a for a in arrays)):
+        return xp.asarray(result, copy=True)
+    return result
+
+
+def _broadcast(xp: Any, value: Any, shape: Shape) -> Any:
+    return value if tuple(value.shape) == shape else xp.broadcast_to(value, shape)
+
+
+def _like(xp: Any, a: Any) -> dict[str, Any]:
+    """Where to make arrays that are used with `a`."""
+    device = None if isinstance(a, np.ndarray) else array_api_compat.device(a)
+    return {} if device is None or not hasattr(xp, "__array_namespace_info__") else {"device": device}
+
+
+def _has_64_bits(xp: Any) -> bool:
+    """Whether the library has int64 and float64: JAX does not, unless it is told to."""
+    return bool(xp.__array_namespace_info__().default_dtypes()["integral"] == xp.int64)
+
+
+class Maths:
+    """The vocabulary of formulas.py for whole arrays."""
+
+    def __init__(self, xp: Any) -> None:
+        self.xp = xp
+        self.exp, self.expm1, self.log1p, self.where = xp.exp, xp.expm1, xp.log1p, xp.where
+
+    def like(self, c: float, x: Any) -> Any:
+        return self.xp.asarray(c, dtype=x.dtype, **_like(self.xp, x))
+
+    def expm1x(self, x: Any) -> Any:
+        """exp(x) - 1 - x: by its polynomial up to |x| = 1, where expm1(x) - x cancels."""
+        near = self.xp.abs(x) <= self.like(1.0, x)
+        t = self.where(near, x, self.like(0.0, x))
+        far = self.where(near, self.like(1.0, x), x)
+        table = coefficients.EXPM1X_F64 if x.dtype == self.xp.float64 else coefficients.EXPM1X_F32
+        p = table[-1] + 0 * t
+        for c in table[-2::-1]:
+            p = p * t + c
+        # Cut at 1e4, where exp has long overflowed: inf - inf would be NaN.
+        linear = self.where(far > self.like(1e4, x), self.like(1e4, x), far)
+        return self.where(near, t * t * p, self.expm1(far) - linear)
+
+
+class Words:
+    """The vocabulary of noise.py for whole arrays of 32-bit words.
+
+    The words are held in int64, or in uint32 where a library has no 64 bits: no step leaves 32 bits. Logarithms and
+    sines are taken in float64 where there is one and rounded, which keeps float32 normals within 2 ulp of the kernels'.
+    """
+
+    def __init__(self, xp: Any, dtype: Any) -> None:
+        self.xp, self.dtype = xp, dtype
+        self.widest = xp.float64 if dtype == xp.int64 else xp.float32
+
+    def word(self, c: int) -> int:
+        return c
+
+    def low(self, c: Any) -> Any:
+        return c & MASK32
+
+    def mulhilo(self, a: Any, b: int) -> tuple[Any, Any]:
+        """By halves of 16 bits, whose products fit in 32."""
+        a0, a1, b0, b1 = a & 0xFFFF, a >> 16, b & 0xFFFF, b >> 16
+        p00, p01, p10, p11 = a0 * b0, a0 * b1, a1 * b0, a1 * b1
+        middle = (p00 >> 16) + (p01 & 0xFFFF) + (p10 & 0xFFFF)
+        return p11 + (p01 >> 16) + (p10 >> 16) + (middle >> 16), (p00 & 0xFFFF) | ((middle & 0xFFFF) << 16)
+
+    def join(self, low_word: Any, high_word: Any) -> tuple[Any, Any]:
+        return low_word, high_word
+
+    def like(self, c: float, x: Any) -> float:
+        return c
+
+    def log(self, x: Any) -> Any:
+        return self.xp.log(self.xp.astype(x, self.widest))
+
+    def sqrt(self, x: Any) -> Any:
+        return self.xp.sqrt(x)
+
+    def uniform(self, word: Any, x: Any) -> Any:
+        xp = self.xp
+        if isinstance(word, tuple):
+            low_word, high_word = (xp.astype(w, xp.float64) for w in word)
+            return (high_word * 2.0**32 + low_word) * 2.0**-64 + 2.0**-65
+        rounded = xp.astype(xp.astype(word, xp.float32), self.widest)
+        return xp.astype(rounded * 2.0**-32 + 2.0**-33, xp.float32)
+
+    def sincos_turn(self, word: Any, x: Any) -> tuple[Any, Any]:
+        xp = self.xp
+        low_word, top = word if isinstance(word, tuple) else (None, word)
+        shifted = top + 2**29
+        q = (shifted >> 30) & 3
+        signed = xp.astype(shifted & (2**30 - 1), xp.int32 if self.dtype == xp.uint32 else xp.int64) - 2**29
+        if low_word is None:
+            v = xp.astype(signed, xp.float32) * 2.0**-29
+        else:
+            v = xp.astype(signed * 2**32 + low_word, xp.float64) * 2.0**-61
+        angle = xp.astype(v, self.widest) * (xp.pi / 4)
+        sine, cosine = xp.sin(angle), xp.cos(angle)
+        odd = (q & 1) == 1
+        sine, cosine = xp.where(odd, cosine, sine), xp.where(odd, sine, cosine)
+        return xp.where(q >= 2, -sine, sine), xp.where((q == 1) | (q == 2), -cosine, cosine)
+
+
+def normals(xp: Any, n: Noise, shape: Shape, like: Any) -> Any:
+    """The noise of an array of a shape, in like's dtype and on its device."""
+    dtype = xp.int64 if _has_64_bits(xp) else xp.uint32
+    m, where = Words(xp, dtype), _like(xp, like)
+    bits = 64 if like.dtype == xp.float64 else 32
+    per_block = noise.NORMALS_PER_BLOCK[bits]
+    size = prod(shape)
+    if size == 0:
+        return xp.zeros(shape, dtype=like.dtype, **where)
+    if n.index is None:
+        low, high = _split(xp.arange(-(-size // per_block), dtype=dtype, **where), dtype == xp.int64)
+        return xp.reshape(_of_blocks(m, n, low, high, bits, like)[:size], shape)
+
+    events = prod(shape[1:])
+    index = n.index if array_api_compat.is_array_api_obj(n.index) and not isinstance(n.index, np.ndarray) else None
+    if index is None:
+        ids = np.asarray(n.index).astype(np.uint64)
+        id_low, id_high = (xp.asarray(w.astype(np.int64), **where) for w in (ids & np.uint64(MASK32), ids >> np.uint64(32)))
+        id_low, id_high = xp.astype(id_low, dtype), xp.astype(id_high, dtype)
+    else:
+        id_low, id_high = _split(xp.astype(index, dtype), dtype == xp.int64)
+    # The sample's first element is id * events modulo 2^64, its block and its place there the quotient and the rest.
+    high, low = m.mulhilo(id_low, events & MASK32)
+    high = m.low(high + m.mulhilo(id_low, events >> 32)[1] + m.mulhilo(id_high, events & MASK32)[1])
+    place, shift = low & (per_block - 1), per_block.bit_length() - 1
+    low, high = (low >> shift) | ((high & (per_block - 1)) << (32 - shift)), high >> shift
+    n_blocks = (events + 2 * per_block - 2) // per_block
+    first = xp.reshape(low, (-1, 1))
+    low = m.low(first + xp.reshape(xp.arange(n_blocks, dtype=dtype, **where), (1, -1)))
+    high = xp.reshape(high, (-1, 1)) + xp.astype(low < first, dtype)
+    rows = xp.reshape(_of_blocks(m, n, low, high, bits, like), (shape[0], -1))
+    place = xp.reshape(place, (-1, 1))
+    result = rows[:, :events]
+    for k in range(1, per_block):
+        result = xp.where(place == k, rows[:, k : k + events], result)
+    return xp.reshape(result, shape)
+
+
+def _split(words: Any, wide: bool) -> tuple[Any, Any]:
+    return (words & MASK32, words >> 32) if wide else (words, words & 0)
+
+
+def _of_blocks(m: Words, n: Noise, low: Any, high: Any, bits: int, like: Any) -> Any:
+    """The normals of blocks, in order, as a vector."""
+    xp, zero = m.xp, low & 0
+    words = noise.philox(m, low, high, zero + n.draw, zero + n.key.stream, n.key.seed & MASK32, n.key.seed >> 32)
+    values = (noise.normals64 if bits == 64 else noise.normals32)(m, words, like)
+    return xp.reshape(xp.stack([xp.astype(v, like.dtype) for v in values], axis=-1), (-1,))

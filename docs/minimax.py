@@ -1,0 +1,77 @@
+"""Where the numbers in agauss/coefficients.py come from: run this file to print that one.
+
+Each table holds a polynomial that interpolates its function at the Chebyshev nodes of an interval, solved in 60
+digits and rounded to the nearest float32 or float64 once. That is within a small factor of the minimax polynomial,
+needs no exchange algorithm, and the degree is the lowest whose error, as a part of the result, is under the bound printed.
+"""
+
+from mpmath import mp, mpf
+
+mp.dps = 60
+HALF_LOG2, TURN8 = mp.log(2) / 2, mp.pi / 4
+ROOT_HALF = mp.sqrt(mpf(1) / 2)
+
+
+def series(f, terms):
+    """f, but its Taylor series `terms` (lowest first) near 0, where f's own form cancels."""
+    return lambda x: sum(c * x**k for k, c in enumerate(terms)) if abs(x) < 1e-6 else f(x)
+
+
+# name -> (function, low end, high end, weight: how much of the result's relative error the polynomial's own is)
+TABLES = {
+    "EXP": (series(lambda r: (mp.expm1(r) - r) / r**2, [mpf(1) / mp.factorial(k + 2) for k in range(12)]),
+            -HALF_LOG2, HALF_LOG2, lambda r: r**2),
+    "EXPM1X": (series(lambda t: (mp.expm1(t) - t) / t**2, [mpf(1) / mp.factorial(k + 2) for k in range(12)]),
+               mpf(-1), mpf(1), lambda t: 1),
+    "LOG": (series(lambda s: (mp.log1p(s) - s + s**2 / 2) / s**3, [mpf((-1) ** k) / (k + 3) for k in range(12)]),
+            ROOT_HALF - 1, 2 * ROOT_HALF - 1, lambda s: s**2),
+    "SIN": (series(lambda z: (mp.sin(TURN8 * mp.sqrt(z)) / mp.sqrt(z) - TURN8) / z,
+                   [(-1) ** (k + 1) * TURN8 ** (2 * k + 3) / mp.factorial(2 * k + 3) for k in range(8)]),
+            mpf(0), mpf(1), lambda z: z),
+    "COS": (series(lambda z: (mp.cos(TURN8 * mp.sqrt(z)) - 1) / z,
+                   [(-1) ** (k + 1) * TURN8 ** (2 * k + 2) / mp.factorial(2 * k + 2) for k in range(8)]),
+            mpf(0), mpf(1), lambda z: z),
+}  # fmt: skip
+DTYPES = {"F32": (24, mpf(2) ** -26), "F64": (53, mpf(2) ** -56)}
+
+
+def interpolate(f, low, high, degree):
+    """Coefficients, lowest first, of the polynomial through f at the interval's Chebyshev nodes."""
+    nodes = [(low + high) / 2 + (high - low) / 2 * mp.cos(mp.pi * (2 * k + 1) / (2 * degree + 2)) for k in range(degree + 1)]
+    return mp.lu_solve(mp.matrix([[x**k for k in range(degree + 1)] for x in nodes]), mp.matrix([f(x) for x in nodes]))
+
+
+def rounded(x, bits):
+    with mp.workprec(bits):
+        return +x
+
+
+def lowest_degree(f, low, high, weight, bits, bound):
+    points = [low + (high - low) * k / 400 for k in range(401)]
+    for degree in range(2, 30):
+        coefficients = [rounded(c, 200) for c in interpolate(f, low, high, degree)]
+        error = max(abs((mp.polyval(coefficients[::-1], x) / f(x) - 1) * weight(x)) for x in points)
+        if error < bound:
+            return [rounded(c, bits) for c in coefficients], error
+    raise ValueError("no degree under 30 will do")
+
+
+def literal(x):
+    return float(x).hex()
+
+
+if __name__ == "__main__":
+    print('"""The numbers of mathlib and reference, made by docs/minimax.py; polynomials are lowest power first."""\n')
+    for dtype, (bits, bound) in DTYPES.items():
+        for name, table in TABLES.items():
+            coefficients, error = lowest_degree(*table, bits, bound)
+            print(f"# error 2^{float(mp.log(error, 2)):.1f}")
+            print(f"{name}_{dtype} = (")
+            for c in coefficients:
+                print(f'    float.fromhex("{literal(c)}"),')
+            print(")")
+        # ln 2 in two parts, the first with few enough bits that k * LN2_HIGH is exact; pi/4 in two parts.
+        ln2_high = rounded(mp.log(2), bits - 12)
+        print(f'LN2_{dtype} = float.fromhex("{literal(ln2_high)}"), float.fromhex("{literal(mp.log(2) - ln2_high)}")')
+        turn8 = rounded(TURN8, bits)
+        print(f'TURN8_{dtype} = float.fromhex("{literal(turn8)}"), float.fromhex("{literal(rounded(TURN8 - turn8, bits))}")\n')

@@ -245,4 +245,4 @@ def halves(parameters: Any, axis: int, name: str = "parameters") -> tuple[Any, A
         )
     half = shape[place] // 2
     before = (slice(None),) * place
-    return parameters[(*before, slice(None, half))], parameters[(*before, slice(half, None))]
+    return parameters[(*before, slice(None, half), ...)], parameters[(*before, slice(half, None), ...)]

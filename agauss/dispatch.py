@@ -96,15 +96,14 @@ def device_of(x: Any) -> Any:
     return array_api_compat.device(x)
 
 
-_names: dict[Any, str] = {}
+_numpy_names: dict[Any, str] = {}
 
 
 def dtype_name(dtype: Any) -> str:
     """'float32' for any library's float32, and so on."""
-    name = _names.get(dtype)
+    if not isinstance(dtype, np.dtype):
+        return str(getattr(dtype, "name", dtype)).rpartition(".")[2]
+    name = _numpy_names.get(dtype)
     if name is None:
-        name = str(getattr(dtype, "name", dtype)).rpartition(".")[2]
-        if isinstance(dtype, np.dtype) and not dtype.isnative:
-            name += " in another byte order"
-        _names[dtype] = name
+        name = _numpy_names[dtype] = dtype.name if dtype.isnative else f"{dtype.name} in another byte order"
     return name

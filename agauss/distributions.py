@@ -202,7 +202,7 @@ class DiagonalGaussianDistribution:
         """
         if other is None:
             if self.deterministic:
-                return self._zeros(self._given())
+                return self._summed(self._given(), self.event_axes, 0.0)
             return ops.kl(self._mean, self._logvar, axis=self.event_axes, bounds=self.bounds)
         if not isinstance(other, DiagonalGaussianDistribution):
             raise TypeError(f"other must be None or a DiagonalGaussianDistribution; got {type(other).__name__}")
@@ -210,7 +210,7 @@ class DiagonalGaussianDistribution:
             logvar = -float("inf") if self.deterministic else self.logvar
             return ops.kl_to_point(self.mean, logvar, other._mean, axis=self.event_axes)
         if self.deterministic:
-            return self._zeros(operands(("mean", "mean2"), (self._mean, other._mean)))
+            return self._summed(operands(("mean", "mean2"), (self._mean, other._mean)), self.event_axes, 0.0)
         return ops.kl(
             self._mean,
             self._logvar,
@@ -235,7 +235,7 @@ class DiagonalGaussianDistribution:
         """
         axes = self.event_axes if dims is None else dims
         if self.deterministic:
-            return self._zeros(operands(("x", "mean"), (x, self._mean)), axes)
+            return self._summed(operands(("x", "mean"), (x, self._mean)), axes, 0.0)
         return ops.nll(x, self._mean, self._logvar, axis=axes, bounds=self.bounds)
 
     def log_prob(self, x: Any) -> Any:
@@ -260,8 +260,9 @@ class DiagonalGaussianDistribution:
         >>> ag.DiagonalGaussianDistribution(np.zeros((1, 4))).entropy()
         array([2.83787707])
         """
-        logvar = self._view(-float("inf") if self.deterministic else self._logvar)
-        return ops.entropy(logvar, axis=self.event_axes, bounds=None if self.deterministic else self.bounds)
+        if self.deterministic:
+            return self._summed(self._given(), self.event_axes, -float("inf"))
+        return ops.entropy(self._view(self._logvar), axis=self.event_axes, bounds=self.bounds)
 
     def mode(self) -> Any:
         """The most likely value, the mean, as a new array.
@@ -315,19 +316,18 @@ class DiagonalGaussianDistribution:
 
     def _view(self, a: Any) -> Any:
         """`a` at the distribution's shape, not to be written."""
-        given = operands(("mean", "logvar"), (self._mean, a))
-        a = given.arrays[1]
+        library = library_of(self._mean)
         if tuple(a.shape) != self._shape:
-            a = given.library.xp.broadcast_to(a, self._shape)
-        if given.library is NUMPY:
+            a = library.xp.broadcast_to(a, self._shape)  # type: ignore[union-attr]
+        if library is NUMPY:
             a = a.view()
             a.flags.writeable = False
         return a
 
-    def _zeros(self, given: Operands, axes: Any = None) -> Any:
-        """What a deterministic distribution gives for sums over the axes."""
-        summed = normal_axes(self.event_axes if axes is None else axes, len(given.shape))
-        return _full(given, tuple([n for axis, n in enumerate(given.shape) if axis not in summed]), 0.0)
+    def _summed(self, given: Operands, axes: Any, value: float) -> Any:
+        """`value` at the shape of a sum over the axes: what a deterministic distribution gives."""
+        summed = normal_axes(axes, len(given.shape))
+        return _full(given, tuple([n for axis, n in enumerate(given.shape) if axis not in summed]), value)
 
 
 class DiracDistribution:

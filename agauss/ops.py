@@ -331,7 +331,9 @@ def clamp(logvar: Any, *, bounds: Any, out: Any = None) -> Any:
 
 
 def saturated(logvar: Any, *, bounds: Any = DEFAULT_LIMITS, axis: Axis = None) -> Any:
-    """How many log-variances over ``axis`` are strictly outside the bounds, where a hard bound stops the gradient; int64.
+    """How many log-variances over ``axis`` are strictly outside the bounds, where a hard bound stops the gradient.
+
+    An integer of the library's default width, int64 mostly.
 
     Examples
     --------
@@ -342,8 +344,13 @@ def saturated(logvar: Any, *, bounds: Any = DEFAULT_LIMITS, axis: Axis = None) -
     checked = normal_bounds(bounds)
     low, high = checked[:2] if checked else (-float("inf"), float("inf"))
     given = operands(("logvar", "low", "high"), (logvar, low, high))
-    counts = _reduced(formulas.outside, given, axis, (), None)
-    return given.library.xp.astype(counts, given.library.xp.int64)
+    xp = given.library.xp
+    integral = xp.__array_namespace_info__().default_dtypes()["integral"]
+    axes = normal_axes(axis, len(given.shape))
+    if not axes:
+        return xp.astype(_mapped(formulas.outside, given, (), None, given.wide), integral)
+    (count,) = given.library.backend.row_reduce(formulas.outside, given.arrays, given.shape, axes, (integral,))
+    return count
 
 
 def sample(

@@ -151,17 +151,17 @@ class Words:
     sines are taken in float64 where there is one and rounded, which keeps float32 normals within 2 ulp of the kernels'.
     """
 
-    def __init__(self, xp: Any, dtype: Any) -> None:
-        self.xp, self.dtype = xp, dtype
+    def __init__(self, xp: Any, dtype: Any, **where: Any) -> None:
+        self.xp, self.dtype, self.where = xp, dtype, where
         self.widest = xp.float64 if dtype == xp.int64 else xp.float32
 
-    def word(self, c: int) -> int:
-        return c
+    def word(self, c: int) -> Any:
+        return self.xp.asarray(c, dtype=self.dtype, **self.where)
 
     def low(self, c: Any) -> Any:
-        return c & MASK32
+        return c & MASK32 if self.dtype == self.xp.int64 else c
 
-    def mulhilo(self, a: Any, b: int) -> tuple[Any, Any]:
+    def mulhilo(self, a: Any, b: Any) -> tuple[Any, Any]:
         """By halves of 16 bits, whose products fit in 32."""
         a0, a1, b0, b1 = a & 0xFFFF, a >> 16, b & 0xFFFF, b >> 16
         p00, p01, p10, p11 = a0 * b0, a0 * b1, a1 * b0, a1 * b1
@@ -208,7 +208,8 @@ class Words:
 def normals(xp: Any, n: Noise, shape: Shape, like: Any) -> Any:
     """The noise of an array of a shape, in like's dtype and on its device."""
     dtype = xp.int64 if _has_64_bits(xp) else xp.uint32
-    m, where = Words(xp, dtype), _like(xp, like)
+    where = _like(xp, like)
+    m = Words(xp, dtype, **where)
     bits = 64 if like.dtype == xp.float64 else 32
     per_block = noise.NORMALS_PER_BLOCK[bits]
     size = prod(shape)
@@ -222,15 +223,16 @@ def normals(xp: Any, n: Noise, shape: Shape, like: Any) -> Any:
     index = n.index if array_api_compat.is_array_api_obj(n.index) and not isinstance(n.index, np.ndarray) else None
     if index is None:
         ids = np.asarray(n.index).astype(np.uint64)
-        id_low, id_high = (xp.asarray(w.astype(np.int64), **where) for w in (ids & np.uint64(MASK32), ids >> np.uint64(32)))
-        id_low, id_high = xp.astype(id_low, dtype), xp.astype(id_high, dtype)
+        halves = ids & np.uint64(MASK32), ids >> np.uint64(32)
+        id_low, id_high = (xp.asarray(h.astype("int64" if dtype == xp.int64 else "uint32"), **where) for h in halves)
     else:
         id_low, id_high = _split(xp.astype(index, dtype), dtype == xp.int64)
     # The sample's first element is id * events modulo 2^64, its block and its place there the quotient and the rest.
-    high, low = m.mulhilo(id_low, events & MASK32)
-    high = m.low(high + m.mulhilo(id_low, events >> 32)[1] + m.mulhilo(id_high, events & MASK32)[1])
+    events_low, events_high = m.word(events & MASK32), m.word(events >> 32)
+    high, low = m.mulhilo(id_low, events_low)
+    high = m.low(high + m.mulhilo(id_low, events_high)[1] + m.mulhilo(id_high, events_low)[1])
     place, shift = low & (per_block - 1), per_block.bit_length() - 1
-    low, high = (low >> shift) | ((high & (per_block - 1)) << (32 - shift)), high >> shift
+    low, high = (low >> shift) | m.low((high & (per_block - 1)) << (32 - shift)), high >> shift
     n_blocks = (events + 2 * per_block - 2) // per_block
     first = xp.reshape(low, (-1, 1))
     low = m.low(first + xp.reshape(xp.arange(n_blocks, dtype=dtype, **where), (1, -1)))
@@ -249,7 +251,8 @@ def _split(words: Any, wide: bool) -> tuple[Any, Any]:
 
 def _of_blocks(m: Words, n: Noise, low: Any, high: Any, bits: int, like: Any) -> Any:
     """The normals of blocks, in order, as a vector."""
-    xp, zero = m.xp, low & 0
-    words = noise.philox(m, low, high, zero + n.draw, zero + n.key.stream, n.key.seed & MASK32, n.key.seed >> 32)
+    xp, seed = m.xp, n.key.seed
+    rest = [m.word(c) for c in (n.draw, n.key.stream, seed & MASK32, seed >> 32)]
+    words = noise.philox(m, low, high, *rest)
     values = (noise.normals64 if bits == 64 else noise.normals32)(m, words, like)
     return xp.reshape(xp.stack([xp.astype(v, like.dtype) for v in values], axis=-1), (-1,))

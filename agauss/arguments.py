@@ -5,9 +5,9 @@ Every error names the argument, what it must be and what came, and is raised bef
 
 import math
 import operator
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,23 @@ Shape = tuple[int, ...]
 Bounds = tuple[float, float, str]  # low, high, kind
 DEFAULT_LIMITS = (-30.0, 20.0)
 BOUND_KINDS = ("hard", "soft", "straight-through")
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def remembered(check: F) -> F:
+    """A check that remembers the arguments that passed, where they can be: small calls are made again and again."""
+    cached = lru_cache(maxsize=1024, typed=True)(check)
+
+    @wraps(check)
+    def call(*args: Any) -> Any:
+        try:
+            return cached(*args)
+        except TypeError:  # cannot be hashed, or is refused: the check itself says which
+            return check(*args)
+
+    return call  # type: ignore[return-value]
 
 
 class Operands:
@@ -47,9 +64,8 @@ def operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
         shape, dtype = first.shape, first.dtype
         for value in values:
             if type(value) is not np.ndarray or value.dtype is not dtype or value.shape != shape:
-                break
-        else:
-            return Operands(NUMPY, list(values), shape)
+                return _operands(names, values)
+        return Operands(NUMPY, list(values), shape)
     return _operands(names, values)
 
 
@@ -128,6 +144,7 @@ def _broadcast(a: Shape, b: Shape) -> Shape | None:
     return tuple([n if m == 1 else m for m, n in zip(a, b, strict=True)])
 
 
+@remembered
 def normal_axes(axis: int | Sequence[int] | None, rank: int, name: str = "axis") -> Shape:
     """The axes, counted from 0; None is all of them."""
     if axis is None:
@@ -146,6 +163,7 @@ def normal_axes(axis: int | Sequence[int] | None, rank: int, name: str = "axis")
     return tuple(sorted(axes))
 
 
+@remembered
 def normal_bounds(bounds: Any, name: str = "bounds") -> Bounds | None:
     """None, "hard", "soft" or "straight-through", (low, high), or (low, high, kind)."""
     if bounds is None:

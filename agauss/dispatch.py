@@ -5,24 +5,27 @@ completes, runs on reference.py. Backends are imported when first needed.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 FLOATING = ("float16", "bfloat16", "float32", "float64")
 
 
-class Library(NamedTuple):
+class Library:
     """An array library, as much of it as ops.py needs."""
 
-    name: str
-    xp: Any  # the namespace of the standard
-    load: Callable[[], Any]  # the module with map and row_reduce
-    writes: bool  # whether arrays can be written in place
+    def __init__(self, name: str, xp: Any, load: Callable[[], Any], writes: bool) -> None:
+        self.name = name
+        self.xp = xp  # the namespace of the standard
+        self.writes = writes  # whether arrays can be written in place
+        self._load = load
 
-    @property
+    @cached_property
     def backend(self) -> Any:
-        return self.load()
+        """The module with map and row_reduce."""
+        return self._load()
 
     def empty(self, shape: tuple[int, ...], like: Any, dtype: Any = None) -> Any:
         """An array to be written, of the dtype (unless another is given) and device of `like`."""

@@ -17,6 +17,7 @@ from agauss.arguments import (
     normal_bounds,
     normal_shape,
     operands,
+    remembered,
 )
 from agauss.dispatch import NUMPY, device_of, dtype_name, library_of
 
@@ -126,10 +127,7 @@ class DiagonalGaussianDistribution:
         self._mean, self._logvar, self._shape = mean, logvar, shape
         self.deterministic = bool(deterministic)
         self.bounds: Bounds | None = normal_bounds(bounds)
-        rank = len(shape)
-        axes = range(1, rank) if event_axes is None else normal_axes(event_axes, rank, "event_axes")
-        # Counted from the end, so that values with leading sample axes work too.
-        self.event_axes = tuple([axis - rank for axis in axes])
+        self.event_axes = _event_axes(event_axes, len(shape))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -364,6 +362,13 @@ class DiracDistribution:
 
     def __repr__(self) -> str:
         return f"DiracDistribution(shape={tuple(self.value.shape)}, dtype={dtype_name(self.value.dtype)})"
+
+
+@remembered
+def _event_axes(event_axes: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
+    """The event axes counted from the end, so that values with leading sample axes work too."""
+    axes = range(1, rank) if event_axes is None else normal_axes(event_axes, rank, "event_axes")
+    return tuple([axis - rank for axis in axes])
 
 
 def _full(given: Operands, shape: tuple[int, ...], value: float) -> Any:

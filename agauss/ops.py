@@ -23,6 +23,7 @@ from agauss.arguments import (
     normal_bounds,
     normal_shape,
     operands,
+    remembered,
 )
 from agauss.noise import Noise, as_key
 from agauss.random import draw
@@ -637,6 +638,7 @@ def _logvar(logvar: Any) -> Operands:
     return operands(("logvar",), (logvar,))
 
 
+@remembered
 def _limits(*of: tuple[int, Any]) -> Limits:
     checked = [(position, normal_bounds(bounds)) for position, bounds in of]
     return tuple([(position, found[2], found[0], found[1]) for position, found in checked if found is not None])

@@ -4,9 +4,11 @@ Arguments come checked: floating arrays that broadcast to `shape`. reference.py 
 other array library, and ops.py says what their arguments mean.
 """
 
+import ctypes
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from agauss.noise import MASK32, Noise
 
 PARALLEL_FROM = 32768  # elements; under this a second thread costs more than it brings
 Shape = tuple[int, ...]
+Form = tuple[Shape, Shape, np.dtype[Any]]  # shape, strides, dtype
 
 
 def map(
@@ -25,17 +28,14 @@ def map(
     shape: Shape,
     dtypes: Sequence[Any],
     *,
-    bounds: Sequence[Limits] = (),
+    bounds: Limits = (),
     cotangents: int = 0,
     noise: Noise | None = None,
     outs: Sequence[np.ndarray | None] | None = None,
 ) -> tuple[np.ndarray | None, ...]:
     """The term's values at every element, one array for each of `dtypes`, and None where that is None."""
-    results = [
-        None if dtype is None else np.empty(shape, dtype) if out is None else out
-        for out, dtype in zip(outs or (None,) * len(dtypes), dtypes, strict=True)
-    ]
-    _run(term, arrays, results, shape, None, bounds, cotangents, noise, None, outs is not None)
+    results = [None if t is None else np.empty(shape, t) for t in dtypes] if outs is None else list(outs)
+    _fill(term, arrays, results, None, shape, None, bounds, cotangents, noise, None, outs is not None)
     return tuple(results)
 
 
@@ -46,19 +46,174 @@ def row_reduce(
     axes: Shape,
     dtypes: Sequence[Any],
     *,
-    bounds: Sequence[Limits] = (),
+    bounds: Limits = (),
     cotangents: int = 0,
     noise: Noise | None = None,
     summed: int = 0,
     outs: Sequence[np.ndarray | None] | None = None,
-) -> tuple[np.ndarray, ...]:
+) -> tuple[np.ndarray | None, ...]:
     """The term's first values at every element, and last the sum over `axes` of value number `summed`."""
     *mapped, dtype = dtypes
-    results = [np.empty(shape, t) if out is None else out for t, out in zip(mapped, outs or (None,) * len(mapped), strict=True)]
-    kept = tuple([n for axis, n in enumerate(shape) if axis not in axes])
-    sums = _run(term, arrays, results, shape, axes, bounds, cotangents, noise, summed, outs is not None)
-    total = np.zeros(kept, dtype) if sums is None else _pairwise(sums, prod(kept)).astype(dtype).reshape(kept)
+    results = [np.empty(shape, t) for t in mapped] if outs is None else list(outs)
+    total = np.empty(tuple([n for axis, n in enumerate(shape) if axis not in axes]), dtype)
+    _fill(term, arrays, results, total, shape, axes, bounds, cotangents, noise, summed, outs is not None)
     return (*results, total)
+
+
+def _fill(
+    term: Callable[..., Any],
+    arrays: Sequence[np.ndarray],
+    results: Sequence[np.ndarray | None],
+    total: np.ndarray | None,
+    shape: Shape,
+    axes: Shape | None,
+    bounds: Limits,
+    cotangents: int,
+    noise: Noise | None,
+    summed: int | None,
+    callers: bool,
+) -> None:
+    """Fill the results and the total. `callers`: the results are the caller's own arrays, which may overlap the inputs."""
+    if 0 in shape:
+        if total is not None:
+            total[...] = 0
+        return
+    sinks = [_apart(out, arrays) for out in results] if callers else results
+    work = _prepare(
+        term,
+        shape,
+        axes,
+        tuple([(a.shape, a.strides, a.dtype) for a in arrays]),
+        tuple([None if a is None else (a.shape, a.strides, a.dtype) for a in sinks]),
+        None if total is None else total.dtype,
+        bounds,
+        cotangents,
+        None if noise is None else noise.index is not None,
+        summed,
+        callers and any(sink is not None and address(sink) == address(a) for sink in sinks for a in arrays),
+    )
+    if work is None or not all([a.flags.aligned for a in arrays]):
+        # Strides between items, or items off their alignment: a field of a structured array, say.
+        tidy = [a.copy() for a in arrays]
+        _fill(term, tidy, results, total, shape, axes, bounds, cotangents, noise, summed, callers)
+        return
+
+    d = work.template.copy()
+    slot = work.first_slot
+    for a in arrays:
+        d[slot] = address(a)
+        slot += work.slot_step
+    if sinks:
+        slot = work.sink_slot
+        for sink in sinks:
+            d[slot] = 0 if sink is None else address(sink)
+            slot += work.slot_step
+    if noise is not None:
+        seed = noise.key.seed
+        d[memory.SEED_LOW : memory.STREAM + 1] = seed & MASK32, seed >> 32, noise.draw, noise.key.stream
+        if noise.index is not None:
+            index = np.ascontiguousarray(noise.index).astype(np.uint64).view(np.int64)
+            d[memory.INDEX] = address(index)
+    if total is not None:
+        sums = np.empty(work.partials) if work.partials else total
+        d[memory.SUMS] = address(sums)
+    if work.parallel:
+        launch.run(work.kernel, address(d), work.tasks)
+    else:
+        work.kernel(address(d), 0, work.tasks)
+
+    if total is not None and work.partials:
+        total[...] = _pairwise(sums, total.size).reshape(total.shape)
+    if callers:
+        for sink, out in zip(sinks, results, strict=True):
+            if sink is not out:
+                out[...] = sink  # type: ignore[index]
+
+
+class Work(NamedTuple):
+    """All that is the same in calls with arrays of the same forms."""
+
+    kernel: Callable[[int, int, int], None]
+    template: np.ndarray
+    first_slot: int  # where the first input's address goes,
+    sink_slot: int  # the first output's,
+    slot_step: int  # and how far apart they are
+    tasks: int
+    partials: int
+    parallel: bool
+
+
+@lru_cache(maxsize=4096)
+def _prepare(
+    term: Callable[..., Any],
+    shape: Shape,
+    axes: Shape | None,
+    sources: tuple[Form, ...],
+    sinks: tuple[Form | None, ...],
+    total: Any,
+    bounds: Limits,
+    cotangents: int,
+    indexed: bool | None,
+    summed: int | None,
+    shared: bool,
+) -> Work | None:
+    """The kernel and the plan; None where an input cannot be read by items.
+
+    `indexed` is None where there is no noise; `shared` says that an output is an input too.
+    """
+    forms = [form for form in (*sources, *sinks) if form is not None]
+    if any(stride % dtype.itemsize for _, strides, dtype in forms for stride in strides):
+        return None
+    entries = [_entry(form) for form in sources]
+    for position, _, low, high in bounds:
+        entries[position] = (*entries[position][:4], low, high)
+    if indexed is not None:
+        entries.append(NOISE)
+    # Where an output is an input too, its tiles are read whole before they are written.
+    entries += [DISCARDED if form is None else _entry(form, buffered=shared) for form in sinks]
+    positions = [position for position, _, _, _ in bounds]
+    double = any(dtype == np.float64 for _, _, dtype in forms)
+    compute = np.float64 if double else np.float32
+    spec = Spec(
+        term,
+        compute,
+        len(entries) - len(sinks),
+        len(sinks),
+        indexed is not None,
+        tuple([kind for _, kind, _, _ in bounds]),
+        _two(positions),
+        _two([position - cotangents for position in positions]) if cotangents else (-1, -1),
+        summed,
+    )
+    found = plan(shape, axes, tuple(entries), bool(indexed), total == compute)
+    parallel = prod(shape) >= PARALLEL_FROM
+    sink_slot = found.first_slot + spec.inputs * found.slot_step
+    return Work(
+        kernel(spec),
+        found.template,
+        found.first_slot,
+        sink_slot,
+        found.slot_step,
+        found.tasks,
+        found.partials,
+        parallel,
+    )
+
+
+_STORAGE = {"float32": memory.DIRECT, "float64": memory.DIRECT, "float16": memory.FLOAT16, "bfloat16": memory.BFLOAT16}
+
+
+def _entry(form: Form, buffered: bool = False) -> Array:
+    shape, strides, dtype = form
+    storage = _STORAGE[dtype.name]
+    if buffered and storage == memory.DIRECT:
+        storage = memory.BUFFERED
+    return shape, strides, dtype.itemsize, storage, -INFINITY, INFINITY
+
+
+def _two(positions: Sequence[int]) -> tuple[int, int]:
+    first, second = (*positions, -1, -1)[:2]
+    return first, second
 
 
 def _pairwise(sums: np.ndarray, rows: int) -> np.ndarray:
@@ -70,93 +225,17 @@ def _pairwise(sums: np.ndarray, rows: int) -> np.ndarray:
     return sums
 
 
-def _run(
-    term: Callable[..., Any],
-    arrays: Sequence[np.ndarray],
-    results: Sequence[np.ndarray | None],
-    shape: Shape,
-    axes: Shape | None,
-    bounds: Sequence[Limits],
-    cotangents: int,
-    noise: Noise | None,
-    summed: int | None,
-    callers: bool,
-) -> np.ndarray | None:
-    """Fill the results, and return the partial sums of a row-reduce. `callers`: the results may overlap the arrays."""
-    if 0 in shape:
-        return None
-    sources = [a if _steps_by_item(a) else a.copy() for a in arrays]
-    sinks = [_apart(out, sources) if callers else out for out in results]
-
-    entries = [_entry(a) for a in sources]
-    for position, _, low, high in bounds:
-        entries[position] = (*entries[position][:4], low, high)
-    addresses = [a.ctypes.data for a in sources]
-    if noise is not None:
-        entries.append(NOISE)
-        addresses.append(0)
-    for sink in sinks:
-        if sink is None:
-            entries.append(DISCARDED)
-            addresses.append(0)
-            continue
-        entry, address = _entry(sink), sink.ctypes.data
-        if callers and entry[3] == memory.DIRECT and address in addresses:
-            entry = (*entry[:3], memory.BUFFERED, *entry[4:])
-        entries.append(entry)
-        addresses.append(address)
-
-    double = any([entry[2] == 8 for entry in entries])
-    spec = Spec(
-        term,
-        np.float64 if double else np.float32,
-        len(entries) - len(sinks),
-        len(sinks),
-        noise is not None,
-        tuple([kind for _, kind, _, _ in bounds]),
-        _two([position for position, _, _, _ in bounds]),
-        _two([position - cotangents for position, _, _, _ in bounds]) if cotangents else (-1, -1),
-        summed,
-    )
-    work = plan(shape, axes, tuple(entries), noise is not None and noise.index is not None)
-    d = work.template.copy()
-    for slot, address in zip(work.slots, addresses, strict=True):
-        d[slot] = address
-    if noise is not None:
-        seed, stream = noise.key.seed, noise.key.stream
-        d[memory.SEED_LOW : memory.STREAM + 1] = seed & MASK32, seed >> 32, noise.draw, stream
-        if noise.index is not None:
-            index = np.ascontiguousarray(noise.index).astype(np.uint64).view(np.int64)
-            d[memory.INDEX] = index.ctypes.data
-    partials = None
-    if summed is not None:
-        partials = np.empty(work.partials)
-        d[memory.PARTIALS] = partials.ctypes.data
-    launch.run(kernel(spec), d, work.tasks, parallel=d[memory.SIZE] >= PARALLEL_FROM)
-
-    for sink, out in zip(sinks, results, strict=True):
-        if sink is not out:
-            out[...] = sink  # type: ignore[index]
-    return partials
-
-
-def _steps_by_item(a: np.ndarray) -> bool:
-    """Whether the strides count items: not so for, say, a field of a structured array."""
-    if a.flags.c_contiguous and a.flags.aligned:
-        return True
-    itemsize = a.itemsize
-    return a.flags.aligned and not any(stride % itemsize for stride in a.strides)
-
-
-def _apart(out: np.ndarray | None, sources: Sequence[np.ndarray]) -> np.ndarray | None:
-    """`out`, or a new array where writing there would change what is still to be read, or where it cannot be reached."""
+def _apart(out: np.ndarray | None, arrays: Sequence[np.ndarray]) -> np.ndarray | None:
+    """`out`, or a new array where writing there would change what is still to be read, or where items cannot be reached."""
     if out is None:
         return None
-    for a in sources:
-        same = a.ctypes.data == out.ctypes.data and a.strides == out.strides and a.shape == out.shape
+    if not out.flags.aligned or any(stride % out.itemsize for stride in out.strides):
+        return np.empty(out.shape, out.dtype)
+    for a in arrays:
+        same = address(a) == address(out) and a.strides == out.strides and a.shape == out.shape and a.dtype == out.dtype
         if not same and _overlap(a, out):
             return np.empty(out.shape, out.dtype)
-    return out if _steps_by_item(out) else np.empty(out.shape, out.dtype)
+    return out
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
@@ -166,17 +245,17 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
         return True
 
 
-_STORAGE = {"float32": memory.DIRECT, "float64": memory.DIRECT, "float16": memory.FLOAT16, "bfloat16": memory.BFLOAT16}
-_storages: dict[Any, int] = {}
+def _address_of(a: np.ndarray) -> int:
+    return a.ctypes.data
 
 
-def _entry(a: np.ndarray) -> Array:
-    storage = _storages.get(a.dtype)
-    if storage is None:
-        storage = _storages[a.dtype] = _STORAGE[a.dtype.name]
-    return (a.shape, a.strides, a.itemsize, storage, -INFINITY, INFINITY)
+def _address_in(a: np.ndarray) -> int:
+    return _pointer_at(id(a) + _HEAD).value
 
 
-def _two(positions: Sequence[int]) -> tuple[int, int]:
-    first, second = (*positions, -1, -1)[:2]
-    return first, second
+# An array's address is the first field after the head of its object, as NumPy's C headers publish. Reading it there takes
+# a tenth of the time of a.ctypes.data, which for small arrays is a third of a call; where it is not so, we do without.
+_HEAD = object.__basicsize__
+_pointer_at = ctypes.c_ssize_t.from_address
+_probe = np.empty(3)[1:]
+address = _address_in if _address_in(_probe) == _probe.ctypes.data else _address_of

@@ -13,7 +13,7 @@ import numpy as np
 
 from agauss import formulas
 
-Limits = tuple[int, str, float, float]  # an input's position, its kind of bound, low and high
+Limits = tuple[tuple[int, str, float, float], ...]  # inputs' positions, their kinds of bound, low and high
 
 
 class Spec(NamedTuple):

@@ -44,11 +44,10 @@ def layer() -> str:
         return "not started"
 
 
-def run(kernel: Any, descriptor: Any, tasks: int, *, parallel: bool) -> None:
-    """Call kernel(descriptor, first, last) over all of the tasks."""
+def run(kernel: Any, descriptor: int, tasks: int) -> None:
+    """Call kernel(descriptor, first, last) over all of the tasks; `descriptor` is an address."""
     global _parallel
-    address = descriptor.ctypes.data
-    if parallel and tasks > 1 and not _forked and _pool.acquire(blocking=False):
+    if tasks > 1 and not _forked and _pool.acquire(blocking=False):
         try:
             n = threads()
             if n > 1:
@@ -56,8 +55,8 @@ def run(kernel: Any, descriptor: Any, tasks: int, *, parallel: bool) -> None:
                     from agauss.cpu.loops import make_parallel
 
                     _parallel = make_parallel()
-                _parallel(kernel.address, address, tasks, min(tasks, PARTS_PER_THREAD * n))
+                _parallel(kernel.address, descriptor, tasks, min(tasks, PARTS_PER_THREAD * n))
                 return
         finally:
             _pool.release()
-    kernel(address, 0, tasks)
+    kernel(descriptor, 0, tasks)

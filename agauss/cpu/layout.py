@@ -1,7 +1,6 @@
 """Shapes and strides to a work descriptor (memory.py says what one holds); knows no formula and touches no data."""
 
 import struct
-from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -22,9 +21,10 @@ DISCARDED: Array = ((), (), 1, memory.BUFFERED, -INFINITY, INFINITY)
 
 class Plan(NamedTuple):
     template: np.ndarray  # the descriptor, without what changes from call to call
-    slots: tuple[int, ...]  # where each array's address goes
+    first_slot: int  # where the first array's address goes, and
+    slot_step: int  # how far the next one's is
     tasks: int
-    partials: int
+    partials: int  # float64 sums that are still to be added up by rows; 0 where the total is written at once
 
 
 def _strides(array: Array, shape: tuple[int, ...]) -> list[int]:
@@ -59,9 +59,13 @@ def _bits(x: float) -> int:
     return int(struct.unpack("<q", struct.pack("<d", x))[0])
 
 
-@lru_cache(maxsize=4096)
-def plan(shape: tuple[int, ...], axes: tuple[int, ...] | None, arrays: tuple[Array, ...], indexed: bool) -> Plan:
-    """The plan of a map over `shape`, or of a row-reduce over `axes` of it. No extent is zero."""
+def plan(
+    shape: tuple[int, ...], axes: tuple[int, ...] | None, arrays: tuple[Array, ...], indexed: bool, final: bool
+) -> Plan:
+    """The plan of a map over `shape`, or of a row-reduce over `axes` of it. No extent is zero.
+
+    `final`: the sums are wanted in the computing dtype, so that rows of one task need no partial sums.
+    """
     order = list(range(len(shape)))
     if axes is not None:
         order = [axis for axis in order if axis not in axes] + sorted(axes)
@@ -86,9 +90,11 @@ def plan(shape: tuple[int, ...], axes: tuple[int, ...] | None, arrays: tuple[Arr
     ndim = len(extents)
     head = [0] * memory.EXTENTS
     head[memory.SIZE], head[memory.COLUMNS], head[memory.NDIM] = size, columns, ndim
+    if partials == size // max(1, columns) and final:
+        head[memory.FINAL], partials = 1, 0
     head[memory.INNER_ROWS], head[memory.PIECES], head[memory.BATCH_AXIS] = inner_rows, pieces, batch_axis
-    words, slots = head + extents, []
+    words = head + extents
+    first_slot = len(words) + memory.ADDRESS
     for k, (_, _, _, storage, low, high) in enumerate(arrays):
-        slots.append(len(words) + memory.ADDRESS)
         words += [0, storage or 0, _bits(low), _bits(high), *(step[k] for step in steps)]
-    return Plan(np.array(words, dtype=np.int64), tuple(slots), tasks, partials)
+    return Plan(np.array(words, dtype=np.int64), first_slot, memory.STRIDES + ndim, tasks, partials)

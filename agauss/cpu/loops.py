@@ -15,28 +15,30 @@ from numba.extending import intrinsic, overload, register_jitable
 
 from agauss import formulas, noise
 from agauss.cpu import mathlib
+from agauss.cpu.mathlib import like
 from agauss.cpu.memory import (
     COLUMNS,
     EXTENTS,
+    FINAL,
     HIGH,
     INNER_ROWS,
     LOW,
     NDIM,
-    PARTIALS,
     PIECES,
     SCRATCH,
     SIZE,
     STRIDES,
+    SUMS,
     TILE,
     add_to,
     advance,
-    array_pointer,
     float_of_bits,
     load,
     load_noise,
     pick,
     pointer,
     put,
+    scratch_for,
     store,
     target,
 )
@@ -168,7 +170,7 @@ def evaluate(term, bound1, bound2, bound1_vjp, bound2_vjp, bounded, chained, raw
 @register_jitable
 def lane_sum(lanes):
     """The lanes added up in float64, by halves."""
-    total = np.empty(LANES, np.float64)
+    total = scratch_for((0,), 0.0)
     for k in range(LANES):
         total[k] = lanes[k]
         lanes[k] = 0
@@ -180,6 +182,14 @@ def lane_sum(lanes):
     return total[0]
 
 
+@register_jitable
+def put_sum(d, place, total, x):
+    if d[FINAL]:
+        pointer(d[SUMS], x)[place] = like(total, x)
+    else:
+        pointer(d[SUMS], np.float64(0))[place] = total
+
+
 def make_map(term, dtype, ins, outs, noisy, bounds, bounded, chained, digest):
     """outs[k][i] = value k of term(ins[0][i], ins[1][i], ...). Tasks are tiles."""
     (bound1, bound1_vjp), (bound2, bound2_vjp) = bounds
@@ -189,9 +199,7 @@ def make_map(term, dtype, ins, outs, noisy, bounds, bounded, chained, digest):
     def map_kernel(d, begin, end):
         if digest == "":
             return
-        scratch = np.empty((n_in + 1 + len(outs)) * SCRATCH, dtype)
-        in_base = array_pointer(scratch)
-        out_base = advance(in_base, (n_in + 1) * SCRATCH)
+        in_base, out_base = scratch_for((*ins, 0), zero), scratch_for((*outs, 0), zero)
         limit = limits(d, bounded, zero)
         size, pieces, inner = d[SIZE], d[PIECES], d[EXTENTS + d[NDIM] - 1]
         for task in range(begin, end):
@@ -215,7 +223,7 @@ def make_map(term, dtype, ins, outs, noisy, bounds, bounded, chained, digest):
 
 
 def make_row_reduce(term, dtype, ins, outs, noisy, bounds, bounded, chained, summed, digest):
-    """partials[task] = sum of value number `summed` over the task's columns of a row; the first values go to outs.
+    """sums[task] = the sum of value number `summed` over the task's columns of a row; the first values go to outs.
 
     Tasks are chunks of a row; of rows under LANES columns, as many rows as a tile holds, with a partial sum each.
     """
@@ -226,15 +234,12 @@ def make_row_reduce(term, dtype, ins, outs, noisy, bounds, bounded, chained, sum
     def row_reduce_kernel(d, begin, end):
         if digest == "":
             return
-        scratch = np.empty((n_in + 2 + len(outs)) * SCRATCH, dtype)
-        in_base = array_pointer(scratch)
-        out_base = advance(in_base, (n_in + 1) * SCRATCH)
-        lanes = advance(out_base, len(outs) * SCRATCH)
+        in_base, out_base = scratch_for((*ins, 0), zero), scratch_for((*outs, 0), zero)
+        lanes = scratch_for((0,), zero)
         for k in range(LANES):
             lanes[k] = zero
         limit = limits(d, bounded, zero)
         size, columns = d[SIZE], d[COLUMNS]
-        partials = pointer(d[PARTIALS], np.float64(0))
         chunks = (columns + CHUNK - 1) // CHUNK
         rows = TILE // columns
         for task in range(begin, end):
@@ -253,7 +258,7 @@ def make_row_reduce(term, dtype, ins, outs, noisy, bounds, bounded, chained, sum
                     total = 0.0
                     for i in range(row * columns, (row + 1) * columns):
                         total += lanes[i]
-                    partials[task * rows + row] = total
+                    put_sum(d, task * rows + row, total, zero)
             else:
                 row = task // chunks
                 chunk_begin = (task - row * chunks) * CHUNK
@@ -281,7 +286,7 @@ def make_row_reduce(term, dtype, ins, outs, noisy, bounds, bounded, chained, sum
                     stores(d, outs, n_in, start, n, out_base, zero)
                     if (column + TILE) % BLOCK == 0 or column + TILE >= chunk_end:
                         total += lane_sum(lanes)
-                partials[task] = total
+                put_sum(d, task, total, zero)
 
     return _compiled(cfunc, row_reduce_kernel, SIGNATURE, error_model="numpy")
 

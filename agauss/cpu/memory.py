@@ -7,6 +7,7 @@ lies if its next elements are adjacent and of the computing dtype, and otherwise
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
 from agauss import noise
@@ -22,7 +23,8 @@ SCRATCH = TILE + 8  # a tile of noise begins and ends on whole blocks
     INNER_ROWS,  # map: innermost rows in a tile, or
     PIECES,  # tiles in an innermost row
     COLUMNS,  # row-reduce: elements in a row
-    PARTIALS,  # address of the float64 sums
+    SUMS,  # the address of the tasks' sums, in
+    FINAL,  # the computing dtype where a task sums a whole row, or else float64
     NDIM,
     SEED_LOW,
     SEED_HIGH,
@@ -31,7 +33,7 @@ SCRATCH = TILE + 8  # a tile of noise begins and ends on whole blocks
     BATCH_AXIS,  # the dimension whose places are looked up in
     INDEX,  # the address of the sample ids
     EXTENTS,
-) = range(13)
+) = range(14)
 ADDRESS, STORAGE, LOW, HIGH, STRIDES = range(5)
 DIRECT, BUFFERED, FLOAT16, BFLOAT16 = range(4)
 
@@ -58,14 +60,14 @@ def advance(typing_context, pointer, n):
 
 
 @intrinsic
-def array_pointer(typing_context, array):
-    """A pointer to a contiguous array's first element."""
-    result = types.CPointer(array.dtype)
+def scratch_for(typing_context, slots, x):
+    """A pointer to scratch memory on the stack, a tile for each of the slots."""
+    result = types.CPointer(x)
 
     def codegen(context, builder, signature, args):
-        return context.make_array(array)(context, builder, value=args[0]).data
+        return cgutils.alloca_once(builder, context.get_data_type(x), size=slots.count * SCRATCH)
 
-    return result(array), codegen
+    return result(slots, x), codegen
 
 
 def _scopes(module):

@@ -58,7 +58,7 @@ class Operands:
 
 
 def operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
-    """The arguments of an operation. Python numbers take the dtype of the arrays beside them, float64 where there are none."""
+    """The arguments of an operation; Python numbers take the dtype of the arrays beside them, or else float64."""
     first = values[0]
     if type(first) is np.ndarray and dtype_name(first.dtype) in FLOATING:
         shape, dtype = first.shape, first.dtype
@@ -70,7 +70,8 @@ def operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
 
 
 def _operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
-    library, model = None, None
+    library: Library | None = None
+    model: Any = None
     for name, value in zip(names, values, strict=True):
         if _is_number(value):
             continue
@@ -103,9 +104,7 @@ def _is_number(value: Any) -> bool:
 
 def _same_device(name: str, value: Any, model_name: str, model: Any) -> None:
     if device_of(value) != device_of(model):
-        raise ValueError(
-            f"{name} must be on the device of {model_name}, {device_of(model)}; got {device_of(value)}"
-        )
+        raise ValueError(f"{name} must be on the device of {model_name}, {device_of(model)}; got {device_of(value)}")
 
 
 def like(value: float, library: Library, model: Any) -> Any:
@@ -258,9 +257,7 @@ def halves(parameters: Any, axis: int, name: str = "parameters") -> tuple[Any, A
         raise ValueError(f"{name} must have at least 2 dimensions; got shape {shape}")
     (place,) = normal_axes(axis, len(shape))
     if shape[place] % 2:
-        raise ValueError(
-            f"{name} must have an even extent along axis {axis}, mean then logvar; got shape {shape}"
-        )
+        raise ValueError(f"{name} must have an even extent along axis {axis}, mean then logvar; got shape {shape}")
     half = shape[place] // 2
     before = (slice(None),) * place
     return parameters[(*before, slice(None, half), ...)], parameters[(*before, slice(half, None), ...)]

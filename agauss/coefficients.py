@@ -127,4 +127,3 @@ COS_F64 = (
 )
 LN2_F64 = float.fromhex("0x1.62e42fefa4000p-1"), float.fromhex("-0x1.8432a1b0e2634p-43")
 TURN8_F64 = float.fromhex("0x1.921fb54442d18p-1"), float.fromhex("0x1.1a62633145c07p-55")
-

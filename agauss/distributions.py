@@ -19,7 +19,7 @@ from agauss.arguments import (
     operands,
     remembered,
 )
-from agauss.dispatch import NUMPY, device_of, dtype_name, library_of
+from agauss.dispatch import NUMPY, dtype_name, library_of
 
 
 class DiagonalGaussianDistribution:
@@ -88,10 +88,11 @@ class DiagonalGaussianDistribution:
         array([0., 0.])
         """
         given = operands(("mean", "logvar"), (mean, logvar))
+        mean, logvar = given.arrays
         if not given.shape:
             raise ValueError("mean must have at least 1 dimension; got shape ()")
         self = cls.__new__(cls)
-        self._set(*given.arrays, given.shape, deterministic, bounds, event_axes)
+        self._set(mean, logvar, given.shape, deterministic, bounds, event_axes)
         return self
 
     @classmethod
@@ -123,7 +124,9 @@ class DiagonalGaussianDistribution:
             spread = _scaled_log(spread, 2.0 if second == "std" else 1.0)
         return cls.from_mean_logvar(mean, spread, deterministic, bounds=bounds, event_axes=event_axes)
 
-    def _set(self, mean: Any, logvar: Any, shape: tuple[int, ...], deterministic: bool, bounds: Any, event_axes: Any) -> None:
+    def _set(
+        self, mean: Any, logvar: Any, shape: tuple[int, ...], deterministic: bool, bounds: Any, event_axes: Any
+    ) -> None:
         self._mean, self._logvar, self._shape = mean, logvar, shape
         self.deterministic = bool(deterministic)
         self.bounds: Bounds | None = normal_bounds(bounds)

@@ -1,12 +1,12 @@
 """The maths of the diagonal Gaussian, one element at a time; knows no array, no library, no loop.
 
-Each term is followed by its vector-Jacobian product: the cotangents of the term's values come first, then the term's own
-arguments, and one cotangent for each argument that is an array comes back. `m` is the vocabulary: exp, expm1, expm1x,
-log1p, where, and like(c, x), the number c in x's dtype. Write constants with `like`, products in the order they round.
+Each term is followed by its vector-Jacobian product: the cotangents of the term's values come first, then the term's
+own arguments, and one cotangent for each argument comes back. `m` is the vocabulary: exp, expm1, expm1x, log1p, where,
+and like(c, x), the number c in x's dtype. Constants go through `like`, or Numba would compute float32 in float64.
 """
 
-# Throughout, s = exp(-logvar / 2) is 1 / std and u = (x - mean) * s the distance in standard deviations. Working with s,
-# not with the inverse variance s * s, doubles the range of logvar before anything overflows, and nothing is divided.
+# Throughout, s = exp(-logvar / 2) is 1 / std and u = (x - mean) * s the distance in standard deviations. Working with
+# s, not with the inverse variance s * s, doubles the range of logvar before anything overflows; nothing is divided.
 
 LOG_2PI = 1.8378770664093453
 

@@ -125,12 +125,12 @@ class Noise(NamedTuple):
 
 def _integer(name: str, n: Any, bits: int) -> int:
     try:
-        n = operator.index(n)
+        n = int(operator.index(n))
     except TypeError:
         raise TypeError(f"{name} must be an integer; got {type(n).__name__}") from None
     if not 0 <= n < 2**bits:
         raise ValueError(f"{name} must be at least 0 and under 2**{bits}; got {n}")
-    return n
+    return int(n)
 
 
 def as_key(rng: Any) -> Key:

@@ -1,10 +1,11 @@
-"""The operations on diagonal Gaussians, each with its vector-Jacobian product: documentation, checks, dispatch; no maths.
+"""The operations on diagonal Gaussians, each with its vector-Jacobian product: documentation, checks, dispatch.
 
-In all of them arrays of any one library broadcast against each other and against Python numbers, `logvar` is the natural
-logarithm of the variance, and information is in nats. float16 and bfloat16 are computed in float32: samples and modes
-come back in the arguments' dtype, all else in float32 or wider, and each gradient in its argument's dtype. `bounds` puts
-the log-variance through a bound first, None as it is. Integer or complex dtypes, mixed dtypes, libraries or devices are
-a TypeError or ValueError; shapes that do not broadcast and axes out of range a ValueError. NaN and inf never raise.
+In all of them arrays of any one library broadcast against each other and against Python numbers, `logvar` is the
+natural logarithm of the variance, and information is in nats. float16 and bfloat16 are computed in float32: samples and
+modes come back in the arguments' dtype, all else in float32 or wider, and each gradient in its argument's dtype.
+`bounds` puts the log-variance through a bound first; with None it is taken as it is. Dtypes that are not floating,
+mixed dtypes, libraries and devices are a TypeError or ValueError, as are shapes that do not broadcast and axes out of
+range. NaN and inf never raise.
 """
 
 from collections.abc import Callable, Sequence
@@ -99,8 +100,8 @@ def kl_vjp(
 ) -> tuple[Any, ...]:
     """Gradients of ``kl`` by each of its array arguments, times the cotangent of its value.
 
-    With t = logvar - logvar2 and d = (mean - mean2) / exp(logvar2): by mean d, by logvar (exp(t) - 1) / 2, by mean2 -d, by
-    logvar2 -((mean - mean2) d + exp(t) - 1) / 2; each summed to its argument's shape.
+    With t = logvar - logvar2 and d = (mean - mean2) / exp(logvar2): by mean d, by logvar (exp(t) - 1) / 2, by mean2 -d,
+    by logvar2 -((mean - mean2) d + exp(t) - 1) / 2; each summed to its argument's shape.
 
     Examples
     --------
@@ -147,7 +148,7 @@ def kl_to_point(mean: Any, logvar: Any, mean2: Any, *, axis: Axis = None) -> Any
 
 
 def nll(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
-    """Negative log-likelihood of x: the sum over ``axis`` of ``(log(2 pi) + logvar + (x - mean)**2 / exp(logvar)) / 2``.
+    """Negative log-likelihood: the sum over ``axis`` of ``(log(2 pi) + logvar + (x - mean)**2 / exp(logvar)) / 2``.
 
     Parameters
     ----------
@@ -622,7 +623,9 @@ def _one_or_two(mean: Any, logvar: Any, mean2: Any, logvar2: Any) -> Operands:
     if mean2 is None and logvar2 is None:
         return operands(("mean", "logvar"), (mean, logvar))
     if mean2 is None or logvar2 is None:
-        raise ValueError(f"mean2 and logvar2 must be given together; got {'logvar2' if mean2 is None else 'mean2'} alone")
+        raise ValueError(
+            f"mean2 and logvar2 must be given together; got {'logvar2' if mean2 is None else 'mean2'} alone"
+        )
     return operands(("mean", "logvar", "mean2", "logvar2"), (mean, logvar, mean2, logvar2))
 
 
@@ -667,7 +670,9 @@ def _reduced(term: Callable[..., Any], given: Operands, axis: Axis, limits: Limi
     return out
 
 
-def _gradients(term: Callable[..., Any], given: Operands, cotangent: Any, axis: Axis, limits: Limits) -> tuple[Any, ...]:
+def _gradients(
+    term: Callable[..., Any], given: Operands, cotangent: Any, axis: Axis, limits: Limits
+) -> tuple[Any, ...]:
     """The gradients of a sum of a term, from the cotangent of the sum."""
     axes = normal_axes(axis, len(given.shape))
     kept = tuple(n for place, n in enumerate(given.shape) if place not in axes)
@@ -693,7 +698,7 @@ def _pulled(
     noise: Noise | None = None,
     outs: Sequence[Any] | None = None,
 ) -> tuple[Any, ...]:
-    """The gradients by the arguments: in one map by those of the full shape, by a sum each for those that were broadcast."""
+    """The gradients by the arguments: one map for those of the full shape, a sum for each that was broadcast."""
     shape, backend = given.shape, given.library.backend
     arrays = [*cotangents, *given.arrays]
     shapes = [tuple(a.shape) for a in given.arrays]

@@ -38,7 +38,7 @@ def normal(
     Raises
     ------
     TypeError, ValueError
-        For a dtype that is not floating, a negative extent, an ``rng`` of another kind, or an ``out`` that does not fit.
+        For a dtype that is not floating, a negative extent, an ``rng`` of another kind, an ``out`` that does not fit.
 
     References
     ----------
@@ -47,9 +47,9 @@ def normal(
     Examples
     --------
     >>> import agauss as ag
-    >>> ag.random.normal(4, rng=7)
-    array([ 0.51340246, -0.35105112,  1.2067319 , -0.46137208], dtype=float32)
-    >>> ag.random.normal((2, 2), rng=7)[1, 1] == ag.random.normal(4, rng=7)[3]
+    >>> ag.random.normal(3, rng=7).round(3)
+    array([ 0.   , -0.305,  1.789], dtype=float32)
+    >>> ag.random.normal((2, 2), rng=7)[1, 0] == ag.random.normal(3, rng=7)[2]
     np.True_
     """
     library = namespace(xp)
@@ -85,13 +85,15 @@ def philox4x32(counter: Any, key: Any) -> Any:
     --------
     >>> import agauss as ag, numpy as np
     >>> ag.random.philox4x32(np.zeros(4, np.uint32), np.zeros(2, np.uint32))
-    array([1713891541, 3781805453, 3159837772, 2600524760], dtype=uint32)
+    array([1713891541, 3781805453, 3159862348, 2600524760], dtype=uint32)
     """
     from agauss.reference import Words
 
     for name, words, n in (("counter", counter, 4), ("key", key, 2)):
         if not isinstance(words, np.ndarray) or words.dtype != np.uint32:
-            raise TypeError(f"{name} must be a NumPy array of uint32; got {getattr(words, 'dtype', type(words).__name__)}")
+            raise TypeError(
+                f"{name} must be a NumPy array of uint32; got {getattr(words, 'dtype', type(words).__name__)}"
+            )
         if words.shape[-1:] != (n,):
             raise ValueError(f"{name} must have a last extent of {n}; got shape {words.shape}")
     m = Words(np, np.int64)
@@ -100,9 +102,7 @@ def philox4x32(counter: Any, key: Any) -> Any:
     return np.stack(np.broadcast_arrays(*words), axis=-1).astype(np.uint32)
 
 
-def draw(
-    term: Any, given: Operands, rng: Any, index: Any, draws: Shape, limits: Any, out: Any
-) -> Any:
+def draw(term: Any, given: Operands, rng: Any, index: Any, draws: Shape, limits: Any, out: Any) -> Any:
     """The term's value with noise, at each of the draws: shape draws + given.shape, in the arguments' dtype."""
     library, shape = given.library, given.shape
     if out is not None:

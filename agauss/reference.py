@@ -29,7 +29,7 @@ def map(
 ) -> tuple[Any, ...]:
     xp = array_api_compat.array_namespace(*arrays)
     values = _evaluate(xp, term, arrays, shape, bounds, cotangents, noise)
-    results = []
+    results: list[Any] = []
     for value, dtype, out in zip(values, dtypes, outs or (None,) * len(dtypes), strict=True):
         if dtype is None:
             results.append(None)

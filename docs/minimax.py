@@ -1,8 +1,8 @@
 """Where the numbers in agauss/coefficients.py come from: run this file to print that one.
 
 Each table holds a polynomial that interpolates its function at the Chebyshev nodes of an interval, solved in 60
-digits and rounded to the nearest float32 or float64 once. That is within a small factor of the minimax polynomial,
-needs no exchange algorithm, and the degree is the lowest whose error, as a part of the result, is under the bound printed.
+digits and rounded to the nearest float32 or float64 once. That is within a small factor of the minimax polynomial and
+needs no exchange algorithm. The degree is the lowest whose error, as a part of the result, is under the bound.
 """
 
 from mpmath import mp, mpf
@@ -37,7 +37,9 @@ DTYPES = {"F32": (24, mpf(2) ** -26), "F64": (53, mpf(2) ** -56)}
 
 def interpolate(f, low, high, degree):
     """Coefficients, lowest first, of the polynomial through f at the interval's Chebyshev nodes."""
-    nodes = [(low + high) / 2 + (high - low) / 2 * mp.cos(mp.pi * (2 * k + 1) / (2 * degree + 2)) for k in range(degree + 1)]
+    nodes = [
+        (low + high) / 2 + (high - low) / 2 * mp.cos(mp.pi * (2 * k + 1) / (2 * degree + 2)) for k in range(degree + 1)
+    ]
     return mp.lu_solve(mp.matrix([[x**k for k in range(degree + 1)] for x in nodes]), mp.matrix([f(x) for x in nodes]))
 
 
@@ -61,8 +63,9 @@ def literal(x):
 
 
 if __name__ == "__main__":
-    print('"""The numbers of mathlib and reference, made by docs/minimax.py; polynomials are lowest power first."""\n')
+    print('"""The numbers of mathlib and reference, made by docs/minimax.py; polynomials are lowest power first."""')
     for dtype, (bits, bound) in DTYPES.items():
+        print()
         for name, table in TABLES.items():
             coefficients, error = lowest_degree(*table, bits, bound)
             print(f"# error 2^{float(mp.log(error, 2)):.1f}")
@@ -74,4 +77,5 @@ if __name__ == "__main__":
         ln2_high = rounded(mp.log(2), bits - 12)
         print(f'LN2_{dtype} = float.fromhex("{literal(ln2_high)}"), float.fromhex("{literal(mp.log(2) - ln2_high)}")')
         turn8 = rounded(TURN8, bits)
-        print(f'TURN8_{dtype} = float.fromhex("{literal(turn8)}"), float.fromhex("{literal(rounded(TURN8 - turn8, bits))}")\n')
+        rest = rounded(TURN8 - turn8, bits)
+        print(f'TURN8_{dtype} = float.fromhex("{literal(turn8)}"), float.fromhex("{literal(rest)}")')

@@ -1,4 +1,4 @@
-"""What the tests compare with: mpmath at 50 digits, plain formulas, arrays of every library; knows nothing of agauss."""
+"""What the tests compare with: mpmath at 50 digits, plain formulas, arrays of any library; knows nothing of agauss."""
 
 import math
 

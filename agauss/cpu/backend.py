@@ -73,7 +73,7 @@ def _fill(
     summed: int | None,
     callers: bool,
 ) -> None:
-    """Fill the results and the total. `callers`: the results are the caller's own arrays, which may overlap the inputs."""
+    """Fill the results and the total. `callers`: the results are the caller's, and may overlap the inputs."""
     if 0 in shape:
         if total is not None:
             total[...] = 0
@@ -92,7 +92,7 @@ def _fill(
         summed,
         callers and any(sink is not None and address(sink) == address(a) for sink in sinks for a in arrays),
     )
-    if work is None or not all([a.flags.aligned for a in arrays]):
+    if work is None or not all(a.flags.aligned for a in arrays):
         # Strides between items, or items off their alignment: a field of a structured array, say.
         tidy = [a.copy() for a in arrays]
         _fill(term, tidy, results, total, shape, axes, bounds, cotangents, noise, summed, callers)
@@ -226,7 +226,7 @@ def _pairwise(sums: np.ndarray, rows: int) -> np.ndarray:
 
 
 def _apart(out: np.ndarray | None, arrays: Sequence[np.ndarray]) -> np.ndarray | None:
-    """`out`, or a new array where writing there would change what is still to be read, or where items cannot be reached."""
+    """`out`, or a new array where writing there would change what is still to be read, or cannot be done by items."""
     if out is None:
         return None
     if not out.flags.aligned or any(stride % out.itemsize for stride in out.strides):
@@ -240,7 +240,7 @@ def _apart(out: np.ndarray | None, arrays: Sequence[np.ndarray]) -> np.ndarray |
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
     try:
-        return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=1000)
+        return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=1000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
 
@@ -253,8 +253,8 @@ def _address_in(a: np.ndarray) -> int:
     return _pointer_at(id(a) + _HEAD).value
 
 
-# An array's address is the first field after the head of its object, as NumPy's C headers publish. Reading it there takes
-# a tenth of the time of a.ctypes.data, which for small arrays is a third of a call; where it is not so, we do without.
+# An array's address is the first field after the head of its object, as NumPy's C headers publish. Reading it there
+# takes a tenth of the time of a.ctypes.data, which would be a third of a small call; where it is not so, do without.
 _HEAD = object.__basicsize__
 _pointer_at = ctypes.c_ssize_t.from_address
 _probe = np.empty(3)[1:]

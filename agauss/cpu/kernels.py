@@ -90,4 +90,3 @@ def source_digest() -> str:
     here = Path(__file__).parent
     files = sorted(here.glob("*.py")) + [here.parent / f"{name}.py" for name in ("formulas", "noise", "coefficients")]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-

@@ -39,7 +39,7 @@ def layer() -> str:
     import numba
 
     try:
-        return str(numba.threading_layer())
+        return str(numba.threading_layer())  # type: ignore[attr-defined]
     except ValueError:
         return "not started"
 

@@ -11,8 +11,8 @@ from agauss.cpu import memory
 CHUNK, LANES = 65536, 64  # loops.py says what they are
 
 
-# An array without its data: shape, strides in bytes, item size, storage and the bounds on its values. A plain tuple, for
-# they are made at every call. The storage of noise, which lies nowhere, is None.
+# An array without its data: shape, strides in bytes, item size, storage and the bounds on its values. The storage of
+# noise, which lies nowhere, is None.
 Array = tuple[tuple[int, ...], tuple[int, ...], int, int | None, float, float]
 INFINITY = float("inf")
 NOISE: Array = ((), (), 1, None, -INFINITY, INFINITY)
@@ -36,7 +36,9 @@ def _strides(array: Array, shape: tuple[int, ...]) -> list[int]:
     return [0] * (len(shape) - len(own)) + own
 
 
-def _coalesce(extents: list[int], strides: list[tuple[int, ...]], batch: int) -> tuple[list[int], list[tuple[int, ...]], int]:
+def _coalesce(
+    extents: list[int], strides: list[tuple[int, ...]], batch: int
+) -> tuple[list[int], list[tuple[int, ...]], int]:
     """The fewest dimensions that walk the same elements in the same order; dimension `batch` is left alone."""
     shape: list[int] = []
     steps: list[tuple[int, ...]] = []
@@ -46,7 +48,11 @@ def _coalesce(extents: list[int], strides: list[tuple[int, ...]], batch: int) ->
             batch_axis = len(shape)
         elif extent == 1:
             continue
-        elif shape and batch_axis != len(shape) - 1 and all(s == t * extent for s, t in zip(steps[-1], step, strict=True)):
+        elif (
+            shape
+            and batch_axis != len(shape) - 1
+            and all(s == t * extent for s, t in zip(steps[-1], step, strict=True))
+        ):
             shape[-1] *= extent
             steps[-1] = step
             continue

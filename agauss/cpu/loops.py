@@ -1,6 +1,6 @@
 """The two loops, map and row-reduce, as factories that take a term; know no Gaussian.
 
-A kernel is a C function (descriptor, first task, last task) that runs with no Python state at all: any thread may call it.
+A kernel is a C function (descriptor, first task, last task) that needs no Python state: any thread may call it.
 Kernels are cached on disk by Numba, whose key holds the closure: so terms are closed over as plain functions, which
 pickle by name, and `digest`, of all the sources that a kernel is made from, stands for what the names mean.
 """
@@ -292,7 +292,7 @@ def make_row_reduce(term, dtype, ins, outs, noisy, bounds, bounded, chained, sum
 
 
 def make_parallel():
-    """A function (kernel, descriptor, tasks, parts) that calls the kernel at that address over the tasks, on all threads."""
+    """A function (kernel, descriptor, tasks, parts) that calls the kernel at an address on all threads."""
 
     def parallel(kernel, d, tasks, parts):
         for part in prange(parts):

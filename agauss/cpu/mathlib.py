@@ -205,7 +205,7 @@ def exp(x):
 
 @inlined
 def _exp_parts(x):
-    """(x, r, t), x cut at overflow: r = x - n ln 2, but n = 0 up to |x| = 1, where subtracting 1 or 1 + x would cancel."""
+    """(x, r, t), x cut at overflow: r = x - n ln 2, but n = 0 up to |x| = 1, where taking away 1 or 1 + x cancels."""
     low, high = number("SCALE_LOW", x), number("EXP_HIGH", x)
     x = where(x > high, high, x)
     cut = where(x < low, low, x)

@@ -71,8 +71,10 @@ def scratch_for(typing_context, slots, x):
 
 
 def _scopes(module):
-    """LLVM alias scopes, one for each array that a kernel may write: what it reads and writes never overlaps but exactly,
-    which layout.py sees to. Without them LLVM compares every pair of pointers at run time, and past eight gives up."""
+    """LLVM alias scopes, one for each array that a kernel may write, for backend.py sees to it that none overlaps.
+
+    Without them LLVM would compare every pair of pointers at run time, and past eight pairs give up its vectors.
+    """
     domain = module.add_metadata([ir.MetaDataString(module, "agauss")])
     return [module.add_metadata([ir.MetaDataString(module, f"agauss {k}"), domain]) for k in range(_N_SCOPES)]
 
@@ -292,7 +294,7 @@ def store(d, array, start, n, scratch, x):
 
 
 def normals_of_block(block, key, x):
-    """The normals of a block: four of float32, or two of float64. `key` is draw, stream and the two halves of the seed."""
+    """The normals of a block, four of float32 or two of float64; `key` is draw, stream and the halves of the seed."""
 
 
 @overload(normals_of_block, jit_options={"forceinline": True})

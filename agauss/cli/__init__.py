@@ -1,0 +1,20 @@
+"""The command line: finds the command and runs it; what a command does and needs is in its own file."""
+
+import argparse
+from collections.abc import Sequence
+
+import agauss
+from agauss.cli import demo
+
+COMMANDS = (demo,)  # each has register(subparsers), which sets `run`: a function of the arguments to the exit code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is 0, 1 where the command failed, and 2 (by SystemExit) for arguments that are wrong."""
+    parser = argparse.ArgumentParser(prog="agauss", description="Diagonal Gaussians for every array library.")
+    parser.add_argument("--version", action="version", version=f"agauss {agauss.__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="command", required=True)
+    for command in COMMANDS:
+        command.register(subparsers)
+    args = parser.parse_args(argv)
+    return int(args.run(args))

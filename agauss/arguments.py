@@ -24,14 +24,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def remembered(check: F) -> F:
     """A check that remembers the arguments that passed, where they can be: small calls are made again and again."""
-    cached = lru_cache(maxsize=1024, typed=True)(check)
+
+    @lru_cache(maxsize=1024)
+    def cached(kinds: Any, *args: Any) -> Any:
+        return check(*args)
 
     @wraps(check)
-    def call(*args: Any) -> Any:
+    def call(first: Any, *rest: Any) -> Any:
+        # 1, 1.0 and True are the same key, but not the same argument.
+        kinds = tuple(map(type, first)) if first.__class__ is tuple else first.__class__
         try:
-            return cached(*args)
+            return cached(kinds, first, *rest)
         except TypeError:  # cannot be hashed, or is refused: the check itself says which
-            return check(*args)
+            return check(first, *rest)
 
     return call  # type: ignore[return-value]
 
@@ -200,8 +205,13 @@ def check_index(index: Any, library: Library, shape: Shape) -> Any:
     """Sample ids, one for each place along the first axis, as a NumPy array or one of the library's own."""
     if not shape:
         raise ValueError("index must be None where the arrays have no dimensions")
+    if isinstance(index, np.ma.MaskedArray):
+        raise TypeError(f"index must be integers; got {type(index).__name__}")
     if library_of(index) in (None, NUMPY):
-        index = np.asarray(index)
+        try:
+            index = np.asarray(index)
+        except ValueError:
+            raise ValueError(f"index must have shape {shape[:1]}, an id for each sample; got {index!r}") from None
         if index.size == 0:
             index = index.astype(np.int64)
         if index.dtype.kind not in "iu":
@@ -255,6 +265,8 @@ def halves(parameters: Any, axis: int, name: str = "parameters") -> tuple[Any, A
     shape = tuple(parameters.shape)
     if len(shape) < 2:
         raise ValueError(f"{name} must have at least 2 dimensions; got shape {shape}")
+    if not hasattr(axis, "__index__"):
+        raise TypeError(f"axis must be an int; got {axis!r}")
     (place,) = normal_axes(axis, len(shape))
     if shape[place] % 2:
         raise ValueError(f"{name} must have an even extent along axis {axis}, mean then logvar; got shape {shape}")

@@ -46,8 +46,12 @@ COS_F32 = (
     float.fromhex("-0x1.55cb980000000p-12"),
     float.fromhex("0x1.db64920000000p-19"),
 )
-LN2_F32 = float.fromhex("0x1.62e0000000000p-1"), float.fromhex("0x1.0bfbe8e7bcd5ep-15")
-TURN8_F32 = float.fromhex("0x1.921fb60000000p-1"), float.fromhex("-0x1.777a5c0000000p-26")
+LN2_0_F32 = float.fromhex("0x1.62e0000000000p-1")
+LN2_1_F32 = float.fromhex("0x1.0bfbe80000000p-15")
+TURN8_0_F32 = float.fromhex("0x1.921fb60000000p-1")
+TURN8_1_F32 = float.fromhex("-0x1.777a5c0000000p-26")
+ROOT_HALF_F32 = float.fromhex("0x1.6a09e60000000p-1")
+HALF_WORD_F32 = float.fromhex("0x1.0000000000000p-33")
 
 # error 2^-61.3
 EXP_F64 = (
@@ -125,5 +129,9 @@ COS_F64 = (
     float.fromhex("0x1.f9ce245cada0bp-34"),
     float.fromhex("-0x1.b2f3eb054afcdp-42"),
 )
-LN2_F64 = float.fromhex("0x1.62e42fefa4000p-1"), float.fromhex("-0x1.8432a1b0e2634p-43")
-TURN8_F64 = float.fromhex("0x1.921fb54442d18p-1"), float.fromhex("0x1.1a62633145c07p-55")
+LN2_0_F64 = float.fromhex("0x1.62e42fefa4000p-1")
+LN2_1_F64 = float.fromhex("-0x1.8432a1b0e2634p-43")
+TURN8_0_F64 = float.fromhex("0x1.921fb54442d18p-1")
+TURN8_1_F64 = float.fromhex("0x1.1a62633145c07p-55")
+ROOT_HALF_F64 = float.fromhex("0x1.6a09e667f3bcdp-1")
+HALF_WORD_F64 = float.fromhex("0x1.0000000000000p-65")

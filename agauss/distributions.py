@@ -207,20 +207,12 @@ class DiagonalGaussianDistribution:
             return ops.kl(self._mean, self._logvar, axis=self.event_axes, bounds=self.bounds)
         if not isinstance(other, DiagonalGaussianDistribution):
             raise TypeError(f"other must be None or a DiagonalGaussianDistribution; got {type(other).__name__}")
-        if other.deterministic:
-            logvar = -float("inf") if self.deterministic else self.logvar
-            return ops.kl_to_point(self.mean, logvar, other._mean, axis=self.event_axes)
-        if self.deterministic:
+        if self.deterministic and not other.deterministic:
             return self._summed(operands(("mean", "mean2"), (self._mean, other._mean)), self.event_axes, 0.0)
-        return ops.kl(
-            self._mean,
-            self._logvar,
-            other._mean,
-            other._logvar,
-            axis=self.event_axes,
-            bounds=self.bounds,
-            bounds2=other.bounds,
-        )
+        # A point has a log-variance of -inf, which no bound may lift.
+        mine, bounds = (-float("inf"), None) if self.deterministic else (self._logvar, self.bounds)
+        others, bounds2 = (-float("inf"), None) if other.deterministic else (other._logvar, other.bounds)
+        return ops.kl(self._mean, mine, other._mean, others, axis=self.event_axes, bounds=bounds, bounds2=bounds2)
 
     def nll(self, x: Any, dims: int | Sequence[int] | None = None) -> Any:
         """Negative log-likelihood of x, summed over ``dims``, the event axes by default; see ``agauss.nll``.
@@ -234,7 +226,9 @@ class DiagonalGaussianDistribution:
         >>> q.nll(q.sample(rng=7, sample_shape=5)).shape
         (5, 2)
         """
-        axes = self.event_axes if dims is None else dims
+        axes = self.event_axes
+        if dims is not None:
+            axes = normal_axes(dims, len(operands(("x", "mean"), (x, self._mean)).shape), "dims")
         if self.deterministic:
             return self._summed(operands(("x", "mean"), (x, self._mean)), axes, 0.0)
         return ops.nll(x, self._mean, self._logvar, axis=axes, bounds=self.bounds)

@@ -53,40 +53,45 @@ def kl_prior_vjp(m, g, mean, logvar):
     return g * mean, m.like(0.5, mean) * g * m.expm1(logvar)
 
 
+def scaled(m, d, s):
+    """d * s, and 0 where d is 0 though s may be infinite."""
+    return m.where(d == m.like(0.0, d), d, d * s)
+
+
+def log_ratio(m, logvar, logvar2):
+    """The difference, and 0 where both are the same infinity."""
+    return m.where(logvar == logvar2, m.like(0.0, logvar), logvar - logvar2)
+
+
 def kl(m, mean, logvar, mean2, logvar2):
     half = m.like(0.5, mean)
-    u = (mean - mean2) * m.exp(-half * logvar2)
-    return half * (u * u + m.expm1x(logvar - logvar2))
+    u = scaled(m, mean - mean2, m.exp(-half * logvar2))
+    return half * (u * u + m.expm1x(log_ratio(m, logvar, logvar2)))
 
 
 def kl_vjp(m, g, mean, logvar, mean2, logvar2):
     half = m.like(0.5, mean)
     s = m.exp(-half * logvar2)
-    u = (mean - mean2) * s
-    e = m.expm1(logvar - logvar2)
-    d_mean = g * (u * s)
+    u = scaled(m, mean - mean2, s)
+    e = m.expm1(log_ratio(m, logvar, logvar2))
+    d_mean = g * scaled(m, u, s)
     return d_mean, half * g * e, -d_mean, -half * g * (u * u + e)
-
-
-def kl_to_point(m, mean, logvar, mean2):
-    """KL to a distribution without spread: infinite, but for the very same point."""
-    same = (mean == mean2) & (logvar == m.like(-float("inf"), logvar))
-    apart = mean - mean2
-    infinite = m.like(float("inf"), mean)
-    return m.where(apart != apart, apart, m.where(same, m.like(0.0, mean), infinite))
 
 
 def nll(m, x, mean, logvar):
     half = m.like(0.5, mean)
-    u = (x - mean) * m.exp(-half * logvar)
-    return half * (m.like(LOG_2PI, mean) + logvar + u * u)
+    u = scaled(m, x - mean, m.exp(-half * logvar))
+    square = u * u
+    # An infinite square outgrows a log-variance of -inf, to which adding it would give NaN.
+    total = m.where(square == m.like(float("inf"), mean), square, logvar + square)
+    return half * (m.like(LOG_2PI, mean) + total)
 
 
 def nll_vjp(m, g, x, mean, logvar):
     half = m.like(0.5, mean)
     s = m.exp(-half * logvar)
-    u = (x - mean) * s
-    d_x = g * (u * s)
+    u = scaled(m, x - mean, s)
+    d_x = g * scaled(m, u, s)
     return d_x, -d_x, half * g * (m.like(1.0, mean) - u * u)
 
 

@@ -3,7 +3,7 @@
 Philox4x32-10 (Salmon, Moraes, Dror and Shaw, SC'11) is a keyed bijection of 128-bit counters. The counter is the block
 number, the draw and the stream; the key is the seed. Each block's four words become four float32 normals or two float64
 ones by Box-Muller, so a normal depends on its own place alone. docs/numerics.md spells the mapping out. `m` is the
-vocabulary of formulas.py and mulhilo, join, word, low, log, sqrt, uniform, sincos_turn.
+vocabulary: mulhilo, join, word, low for words; like, where, fma, sqrt, number, polynomial, split, fraction, quadrant.
 """
 
 import operator
@@ -28,10 +28,39 @@ def philox(m, c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
+def log(m, x):
+    """For normal positive x."""
+    k, f = m.split(x)  # x = 2^k f
+    s = f - m.like(1.0, x)
+    z = s * s
+    tail = m.fma(s * z, m.polynomial("LOG", s), -(m.like(0.5, x) * z))
+    tail = m.fma(k, m.number("LN2_1", x), tail)
+    whole = k * m.number("LN2_0", x)  # exact; the rest of whole + s after rounding is added back
+    top = whole + s
+    return top + ((s - (top - whole)) + tail)
+
+
+def uniform(m, word, x):
+    """A word as a number in (0, 1], in x's dtype."""
+    return m.fraction(word, x) + m.number("HALF_WORD", x)
+
+
+def sincos_turn(m, word, x):
+    """(sin, cos) of word / 2^bits turns, in x's dtype."""
+    q, v = m.quadrant(word, x)  # q quarters and v eighths of a turn, q exactly
+    z = v * v
+    s = m.fma(v, m.number("TURN8_0", x), v * m.fma(z, m.polynomial("SIN", z), m.number("TURN8_1", x)))
+    c = m.fma(z, m.polynomial("COS", z), m.like(1.0, x))
+    one, two = m.word(1), m.word(2)
+    odd = (q & one) == one
+    sine, cosine = m.where(odd, c, s), m.where(odd, s, c)
+    return m.where(q >= two, -sine, sine), m.where((q == one) | (q == two), -cosine, cosine)
+
+
 def normal_pair(m, a, b, x):
     """Two independent normals from two words, in x's dtype (Box and Muller 1958)."""
-    radius = m.sqrt(m.like(-2.0, x) * m.log(m.uniform(a, x)))
-    sine, cosine = m.sincos_turn(b, x)
+    radius = m.sqrt(m.like(-2.0, x) * log(m, uniform(m, a, x)))
+    sine, cosine = sincos_turn(m, b, x)
     return radius * cosine, radius * sine
 
 
@@ -124,10 +153,9 @@ class Noise(NamedTuple):
 
 
 def _integer(name: str, n: Any, bits: int) -> int:
-    try:
-        n = int(operator.index(n))
-    except TypeError:
-        raise TypeError(f"{name} must be an integer; got {type(n).__name__}") from None
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"{name} must be an integer; got {type(n).__name__}")
+    n = operator.index(n)
     if not 0 <= n < 2**bits:
         raise ValueError(f"{name} must be at least 0 and under 2**{bits}; got {n}")
     return int(n)

@@ -24,7 +24,6 @@ from agauss.arguments import (
     normal_bounds,
     normal_shape,
     operands,
-    remembered,
 )
 from agauss.noise import Noise, as_key
 from agauss.random import draw
@@ -64,7 +63,8 @@ def kl(
     Returns
     -------
     array
-        In nats, float32 or wider. inf where ``mean2`` has no spread or the true value overflows; 0 for an empty sum.
+        In nats, float32 or wider. inf where the second has no spread (logvar2 = -inf), but 0 where the first is the
+        very same point; inf where the true value overflows; 0 for an empty sum.
 
     Raises
     ------
@@ -83,8 +83,8 @@ def kl(
     """
     given = _one_or_two(mean, logvar, mean2, logvar2)
     if len(given.arrays) == 2:
-        return _reduced(formulas.kl_prior, given, axis, _limits((1, bounds)), out)
-    return _reduced(formulas.kl, given, axis, _limits((1, bounds), (3, bounds2)), out)
+        return _reduced(formulas.kl_prior, given, axis, _limits((1, bounds, "bounds")), out)
+    return _reduced(formulas.kl, given, axis, _limits((1, bounds, "bounds"), (3, bounds2, "bounds2")), out)
 
 
 def kl_vjp(
@@ -111,8 +111,8 @@ def kl_vjp(
     """
     given = _one_or_two(mean, logvar, mean2, logvar2)
     if len(given.arrays) == 2:
-        return _gradients(formulas.kl_prior_vjp, given, cotangent, axis, _limits((1, bounds)))
-    return _gradients(formulas.kl_vjp, given, cotangent, axis, _limits((1, bounds), (3, bounds2)))
+        return _gradients(formulas.kl_prior_vjp, given, cotangent, axis, _limits((1, bounds, "bounds")))
+    return _gradients(formulas.kl_vjp, given, cotangent, axis, _limits((1, bounds, "bounds"), (3, bounds2, "bounds2")))
 
 
 def normal_kl(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any) -> Any:
@@ -141,12 +141,6 @@ def normal_kl_vjp(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any, *, cotange
     return _gradients(formulas.kl_vjp, _two_normals(mean1, logvar1, mean2, logvar2), cotangent, (), ())
 
 
-def kl_to_point(mean: Any, logvar: Any, mean2: Any, *, axis: Axis = None) -> Any:
-    """KL to a distribution without spread at ``mean2``: inf, or 0 where the first is the same point (logvar -inf)."""
-    given = operands(("mean", "logvar", "mean2"), (mean, logvar, mean2))
-    return _reduced(formulas.kl_to_point, given, axis, (), None)
-
-
 def nll(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
     """Negative log-likelihood: the sum over ``axis`` of ``(log(2 pi) + logvar + (x - mean)**2 / exp(logvar)) / 2``.
 
@@ -161,7 +155,7 @@ def nll(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None
     Returns
     -------
     array
-        In nats, float32 or wider. NaN where x is mean and logvar is -inf: a point has no density.
+        In nats, float32 or wider. Where logvar is -inf, inf, and -inf at the mean.
 
     Raises
     ------
@@ -174,7 +168,7 @@ def nll(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None
     >>> ag.nll(np.zeros((1, 2)), np.zeros((1, 2)), np.zeros((1, 2)), axis=1)
     array([1.83787707])
     """
-    return _reduced(formulas.nll, _observed(x, mean, logvar), axis, _limits((2, bounds)), out)
+    return _reduced(formulas.nll, _observed(x, mean, logvar), axis, _limits((2, bounds, "bounds")), out)
 
 
 def nll_vjp(
@@ -190,7 +184,7 @@ def nll_vjp(
     >>> [float(g) for g in ag.nll_vjp(2.0, 0.0, 0.0, cotangent=1.0)]
     [2.0, -2.0, -1.5]
     """
-    return _gradients(formulas.nll_vjp, _observed(x, mean, logvar), cotangent, axis, _limits((2, bounds)))
+    return _gradients(formulas.nll_vjp, _observed(x, mean, logvar), cotangent, axis, _limits((2, bounds, "bounds")))
 
 
 def log_prob(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
@@ -202,7 +196,7 @@ def log_prob(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any =
     >>> round(float(ag.log_prob(0.0, 0.0, 0.0)), 6)
     -0.918939
     """
-    return _reduced(formulas.log_prob, _observed(x, mean, logvar), axis, _limits((2, bounds)), out)
+    return _reduced(formulas.log_prob, _observed(x, mean, logvar), axis, _limits((2, bounds, "bounds")), out)
 
 
 def log_prob_vjp(
@@ -216,7 +210,9 @@ def log_prob_vjp(
     >>> [float(g) for g in ag.log_prob_vjp(2.0, 0.0, 0.0, cotangent=1.0)]
     [-2.0, 2.0, 1.5]
     """
-    return _gradients(formulas.log_prob_vjp, _observed(x, mean, logvar), cotangent, axis, _limits((2, bounds)))
+    return _gradients(
+        formulas.log_prob_vjp, _observed(x, mean, logvar), cotangent, axis, _limits((2, bounds, "bounds"))
+    )
 
 
 def entropy(logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
@@ -228,7 +224,7 @@ def entropy(logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = No
     >>> ag.entropy(np.zeros((2, 3)), axis=1)
     array([4.2568156, 4.2568156])
     """
-    return _reduced(formulas.entropy, _logvar(logvar), axis, _limits((0, bounds)), out)
+    return _reduced(formulas.entropy, _logvar(logvar), axis, _limits((0, bounds, "bounds")), out)
 
 
 def entropy_vjp(logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None) -> tuple[Any, ...]:
@@ -240,7 +236,7 @@ def entropy_vjp(logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any =
     >>> ag.entropy_vjp(np.zeros(2), cotangent=1.0)
     (array([0.5, 0.5]),)
     """
-    return _gradients(formulas.entropy_vjp, _logvar(logvar), cotangent, axis, _limits((0, bounds)))
+    return _gradients(formulas.entropy_vjp, _logvar(logvar), cotangent, axis, _limits((0, bounds, "bounds")))
 
 
 def std(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
@@ -252,7 +248,7 @@ def std(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
     >>> ag.std(np.log(np.array([4.0, 9.0])))
     array([2., 3.])
     """
-    return _reduced(formulas.std, _logvar(logvar), (), _limits((0, bounds)), out)
+    return _reduced(formulas.std, _logvar(logvar), (), _limits((0, bounds, "bounds")), out)
 
 
 def std_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None) -> tuple[Any, ...]:
@@ -264,7 +260,7 @@ def std_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None) -> tuple[Any, ..
     >>> ag.std_vjp(np.zeros(1), cotangent=1.0)
     (array([0.5]),)
     """
-    return _gradients(formulas.std_vjp, _logvar(logvar), cotangent, (), _limits((0, bounds)))
+    return _gradients(formulas.std_vjp, _logvar(logvar), cotangent, (), _limits((0, bounds, "bounds")))
 
 
 def var(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
@@ -276,7 +272,7 @@ def var(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
     >>> ag.var(np.zeros(2))
     array([1., 1.])
     """
-    return _reduced(formulas.var, _logvar(logvar), (), _limits((0, bounds)), out)
+    return _reduced(formulas.var, _logvar(logvar), (), _limits((0, bounds, "bounds")), out)
 
 
 def var_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None) -> tuple[Any, ...]:
@@ -288,7 +284,7 @@ def var_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None) -> tuple[Any, ..
     >>> ag.var_vjp(np.zeros(1), cotangent=3.0)
     (array([3.]),)
     """
-    return _gradients(formulas.var_vjp, _logvar(logvar), cotangent, (), _limits((0, bounds)))
+    return _gradients(formulas.var_vjp, _logvar(logvar), cotangent, (), _limits((0, bounds, "bounds")))
 
 
 def mode(mean: Any, logvar: Any, *, out: Any = None) -> Any:
@@ -329,7 +325,7 @@ def clamp(logvar: Any, *, bounds: Any, out: Any = None) -> Any:
     >>> ag.clamp(np.array([-50.0, 3.0, 50.0]), bounds=(-30, 20))
     array([-30.,   3.,  20.])
     """
-    return _mapped(formulas.value, _logvar(logvar), _limits((0, bounds)), out)
+    return _mapped(formulas.value, _logvar(logvar), _limits((0, bounds, "bounds")), out)
 
 
 def saturated(logvar: Any, *, bounds: Any = DEFAULT_LIMITS, axis: Axis = None) -> Any:
@@ -407,7 +403,7 @@ def sample(
     """
     given = operands(("mean", "logvar"), (mean, logvar))
     draws = normal_shape(sample_shape, "sample_shape")
-    return draw(formulas.sample, given, rng, index, draws, _limits((1, bounds)), out)
+    return draw(formulas.sample, given, rng, index, draws, _limits((1, bounds, "bounds")), out)
 
 
 def sample_vjp(
@@ -436,7 +432,7 @@ def sample_vjp(
     draws = normal_shape(sample_shape, "sample_shape")
     g = cotangent_for(cotangent, draws + given.shape, given.dtype, given)
     index = None if index is None else check_index(index, given.library, given.shape)
-    limits, key = _limits((1, bounds)), as_key(rng)
+    limits, key = _limits((1, bounds, "bounds")), as_key(rng)
     if draws == ():
         return _pulled(formulas.sample_vjp, given, [g], limits, Noise(key, 0, index))
     xp = given.library.xp
@@ -495,7 +491,7 @@ def sample_and_kl_of(
 ) -> tuple[Any, Any]:
     """``sample_and_kl`` for a mean and a log-variance of their own, with the KL summed over ``axis``."""
     given = operands(("mean", "logvar"), (mean, logvar))
-    axes, limits = normal_axes(axis, len(given.shape)), _limits((1, bounds))
+    axes, limits = normal_axes(axis, len(given.shape)), _limits((1, bounds, "bounds"))
     if out is not None:
         check_out(out, given.library, given.shape, given.dtype)
     if index is not None:
@@ -547,7 +543,7 @@ def sample_and_kl_vjp(
     """
     mean, logvar = halves(parameters, axis)
     given = operands(("mean", "logvar"), (mean, logvar))
-    library, limits = given.library, _limits((1, bounds))
+    library, limits = given.library, _limits((1, bounds, "bounds"))
     if not isinstance(cotangent, (tuple, list)) or len(cotangent) != 2:
         raise TypeError(f"cotangent must be a pair (d_z, d_kl); got {type(cotangent).__name__}")
     events = tuple(range(1, len(given.shape)))
@@ -641,9 +637,9 @@ def _logvar(logvar: Any) -> Operands:
     return operands(("logvar",), (logvar,))
 
 
-@remembered
-def _limits(*of: tuple[int, Any]) -> Limits:
-    checked = [(position, normal_bounds(bounds)) for position, bounds in of]
+def _limits(*of: tuple[int, Any, str]) -> Limits:
+    """The bounds that there are, for the arguments at their positions."""
+    checked = [(position, normal_bounds(bounds, name)) for position, bounds, name in of if bounds is not None]
     return tuple([(position, found[2], found[0], found[1]) for position, found in checked if found is not None])
 
 

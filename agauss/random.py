@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from agauss import formulas, noise
-from agauss.arguments import Operands, Shape, check_index, check_out, floating, normal_shape
+from agauss.arguments import Operands, Shape, broadcast, check_index, check_out, floating, normal_shape
 from agauss.dispatch import Library, namespace
 from agauss.noise import Key, Noise, as_key
 
@@ -96,7 +96,8 @@ def philox4x32(counter: Any, key: Any) -> Any:
             )
         if words.shape[-1:] != (n,):
             raise ValueError(f"{name} must have a last extent of {n}; got shape {words.shape}")
-    m = Words(np, np.int64)
+    broadcast(("counter", "key"), (counter.shape[:-1], key.shape[:-1]))
+    m = Words(np, np.int64, 32)
     wide_counter, wide_key = counter.astype(np.int64), key.astype(np.int64)
     words = noise.philox(m, *(wide_counter[..., k] for k in range(4)), *(wide_key[..., k] for k in range(2)))
     return np.stack(np.broadcast_arrays(*words), axis=-1).astype(np.uint32)
@@ -120,7 +121,7 @@ def draw(term: Any, given: Operands, rng: Any, index: Any, draws: Shape, limits:
 
     if draws == ():
         return one(0, out)
-    if out is None and library.writes:
+    if out is None and (library.writes or 0 in draws):
         out = library.empty(draws + shape, given.arrays[0])
     if out is None:
         return library.xp.reshape(library.xp.stack([one(k) for k in range(prod(draws))]), draws + shape)

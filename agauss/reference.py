@@ -16,6 +16,7 @@ from agauss.noise import MASK32, Noise
 Shape = tuple[int, ...]
 
 
+@np.errstate(all="ignore")  # for libraries that are NumPy underneath: inf and NaN are results, not accidents
 def map(
     term: Callable[..., Any],
     arrays: Sequence[Any],
@@ -41,6 +42,7 @@ def map(
     return tuple(results)
 
 
+@np.errstate(all="ignore")
 def row_reduce(
     term: Callable[..., Any],
     arrays: Sequence[Any],
@@ -147,16 +149,20 @@ class Maths:
 class Words:
     """The vocabulary of noise.py for whole arrays of 32-bit words.
 
-    The words are held in int64, or in uint32 where a library has no 64 bits: no step leaves 32 bits. Logarithms and
-    sines are taken in float64 where there is one and rounded, which keeps float32 normals within 2 ulp of the kernels'.
+    The words are held in int64, or in uint32 where a library has no 64 bits: no step leaves 32 bits. Floats go through
+    the very steps that the loops take, each fused multiply-add by twice the digits: in float64 for float32, and in
+    pairs of numbers otherwise. So the normals are the loops' own, but for a rounding in 2^29 steps.
     """
 
-    def __init__(self, xp: Any, dtype: Any, **where: Any) -> None:
-        self.xp, self.dtype, self.where = xp, dtype, where
-        self.widest = xp.float64 if dtype == xp.int64 else xp.float32
+    def __init__(self, xp: Any, dtype: Any, bits: int, **where: Any) -> None:
+        self.xp, self.dtype, self.where_to = xp, dtype, where
+        self.where = xp.where
+        self.float = xp.float64 if bits == 64 else xp.float32
+        self.suffix = "_F64" if bits == 64 else "_F32"
+        self.wider = dtype == xp.int64 and bits == 32
 
     def word(self, c: int) -> Any:
-        return self.xp.asarray(c, dtype=self.dtype, **self.where)
+        return self.xp.asarray(c, dtype=self.dtype, **self.where_to)
 
     def low(self, c: Any) -> Any:
         return c & MASK32 if self.dtype == self.xp.int64 else c
@@ -171,46 +177,81 @@ class Words:
     def join(self, low_word: Any, high_word: Any) -> tuple[Any, Any]:
         return low_word, high_word
 
-    def like(self, c: float, x: Any) -> float:
-        return c
+    def like(self, c: float, x: Any) -> Any:
+        return self.xp.asarray(c, dtype=self.float, **self.where_to)
 
-    def log(self, x: Any) -> Any:
-        return self.xp.log(self.xp.astype(x, self.widest))
+    def number(self, name: str, x: Any) -> Any:
+        return self.like(getattr(coefficients, name + self.suffix), x)
+
+    def polynomial(self, name: str, x: Any) -> Any:
+        table = getattr(coefficients, name + self.suffix)
+        result = self.like(table[-1], x)
+        for c in table[-2::-1]:
+            result = self.fma(result, x, self.like(c, x))
+        return result
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        """a * b + c, rounded once."""
+        xp = self.xp
+        if self.wider:
+            a, b, c = (xp.astype(v, xp.float64) for v in (a, b, c))
+            return xp.astype(a * b + c, self.float)
+        product = a * b
+        (a0, a1), (b0, b1) = self._halves(a), self._halves(b)
+        rest = ((a0 * b0 - product) + a0 * b1 + a1 * b0) + a1 * b1
+        total = product + c
+        shadow = total - product
+        return total + (((product - (total - shadow)) + (c - shadow)) + rest)
+
+    def _halves(self, a: Any) -> tuple[Any, Any]:
+        """a in two numbers of half the digits (Dekker 1971)."""
+        scaled = a * (2.0**27 + 1 if self.suffix == "_F64" else 2.0**12 + 1)
+        high = scaled - (scaled - a)
+        return high, a - high
 
     def sqrt(self, x: Any) -> Any:
-        return self.xp.sqrt(x)
-
-    def uniform(self, word: Any, x: Any) -> Any:
+        """The nearest number to the root: PyTorch's own is off by one in the last place here and there."""
         xp = self.xp
-        if isinstance(word, tuple):
-            low_word, high_word = (xp.astype(w, xp.float64) for w in word)
-            return (high_word * 2.0**32 + low_word) * 2.0**-64 + 2.0**-65
-        rounded = xp.astype(xp.astype(word, xp.float32), self.widest)
-        return xp.astype(rounded * 2.0**-32 + 2.0**-33, xp.float32)
+        if self.wider:
+            return xp.astype(xp.sqrt(xp.astype(x, xp.float64)), self.float)
+        root = xp.sqrt(x)
+        double = xp.where(root > 0, 2 * root, self.like(1.0, x))
+        return root + self.fma(-root, root, x) / double
 
-    def sincos_turn(self, word: Any, x: Any) -> tuple[Any, Any]:
+    def split(self, x: Any) -> tuple[Any, Any]:
+        """(k, f) with x = 2^k f and f in [sqrt(1/2), sqrt(2)), for x up to 1."""
+        xp = self.xp
+        n = xp.astype(-xp.round(xp.log2(x)), self.dtype)
+        f = x
+        for bit in range(7):
+            f = xp.where(((n >> bit) & 1) == 1, f * 2.0 ** (2**bit), f)
+        k, root_half = -xp.astype(n, self.float), self.number("ROOT_HALF", x)
+        under, over = f < root_half, f >= 2 * root_half
+        k = xp.where(under, k - 1, xp.where(over, k + 1, k))
+        return k, xp.where(under, f * 2, xp.where(over, f * 0.5, f))
+
+    def fraction(self, word: Any, x: Any) -> Any:
+        if isinstance(word, tuple):
+            low_word, high_word = (self.xp.astype(w, self.float) for w in word)
+            return (high_word * 2.0**32 + low_word) * 2.0**-64
+        return self.xp.astype(word, self.float) * 2.0**-32
+
+    def quadrant(self, word: Any, x: Any) -> tuple[Any, Any]:
         xp = self.xp
         low_word, top = word if isinstance(word, tuple) else (None, word)
         shifted = top + 2**29
-        q = (shifted >> 30) & 3
         signed = xp.astype(shifted & (2**30 - 1), xp.int32 if self.dtype == xp.uint32 else xp.int64) - 2**29
         if low_word is None:
-            v = xp.astype(signed, xp.float32) * 2.0**-29
-        else:
-            v = xp.astype(signed * 2**32 + low_word, xp.float64) * 2.0**-61
-        angle = xp.astype(v, self.widest) * (xp.pi / 4)
-        sine, cosine = xp.sin(angle), xp.cos(angle)
-        odd = (q & 1) == 1
-        sine, cosine = xp.where(odd, cosine, sine), xp.where(odd, sine, cosine)
-        return xp.where(q >= 2, -sine, sine), xp.where((q == 1) | (q == 2), -cosine, cosine)
+            return (shifted >> 30) & 3, xp.astype(signed, self.float) * 2.0**-29
+        return (shifted >> 30) & 3, xp.astype(signed * 2**32 + low_word, self.float) * 2.0**-61
 
 
 def normals(xp: Any, n: Noise, shape: Shape, like: Any) -> Any:
     """The noise of an array of a shape, in like's dtype and on its device."""
     dtype = xp.int64 if _has_64_bits(xp) else xp.uint32
     where = _like(xp, like)
-    m = Words(xp, dtype, **where)
     bits = 64 if like.dtype == xp.float64 else 32
+    m = Words(xp, dtype, bits, **where)
     per_block = noise.NORMALS_PER_BLOCK[bits]
     size = prod(shape)
     if size == 0:

@@ -1,6 +1,5 @@
 """What agauss found on this machine, for bug reports."""
 
-import importlib.metadata
 import os
 import platform
 import sys
@@ -16,6 +15,8 @@ def show_versions() -> None:
     >>> import agauss as ag
     >>> ag.show_versions()  # doctest: +SKIP
     """
+    import importlib.metadata  # slow to import, and wanted here alone
+
     print(f"python           {sys.version.split()[0]} ({sys.platform}, {platform.machine()})")
     for name in PACKAGES:
         try:

@@ -73,9 +73,15 @@ if __name__ == "__main__":
             for c in coefficients:
                 print(f'    float.fromhex("{literal(c)}"),')
             print(")")
-        # ln 2 in two parts, the first with few enough bits that k * LN2_HIGH is exact; pi/4 in two parts.
-        ln2_high = rounded(mp.log(2), bits - 12)
-        print(f'LN2_{dtype} = float.fromhex("{literal(ln2_high)}"), float.fromhex("{literal(mp.log(2) - ln2_high)}")')
-        turn8 = rounded(TURN8, bits)
-        rest = rounded(TURN8 - turn8, bits)
-        print(f'TURN8_{dtype} = float.fromhex("{literal(turn8)}"), float.fromhex("{literal(rest)}")')
+        # ln 2 and pi/4 in two parts each; the first of ln 2 has few enough bits that k * LN2_0 is exact.
+        ln2, turn8 = rounded(mp.log(2), bits - 12), rounded(TURN8, bits)
+        numbers = {
+            "LN2_0": ln2,
+            "LN2_1": rounded(mp.log(2) - ln2, bits),
+            "TURN8_0": turn8,
+            "TURN8_1": rounded(TURN8 - turn8, bits),
+            "ROOT_HALF": rounded(ROOT_HALF, bits),
+            "HALF_WORD": mpf(2) ** (-33 if bits == 24 else -65),
+        }
+        for name, number in numbers.items():
+            print(f'{name}_{dtype} = float.fromhex("{literal(number)}")')

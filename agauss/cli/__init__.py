@@ -10,7 +10,7 @@ COMMANDS = (demo,)  # each has register(subparsers), which sets `run`: a functio
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code is 0, 1 where the command failed, and 2 (by SystemExit) for arguments that are wrong."""
+    """Run a command: 0, or 1 where it failed; wrong arguments exit with 2."""
     parser = argparse.ArgumentParser(prog="agauss", description="Diagonal Gaussians for every array library.")
     parser.add_argument("--version", action="version", version=f"agauss {agauss.__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="command", required=True)

@@ -9,6 +9,7 @@ import math
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
@@ -42,9 +43,15 @@ def register(subparsers: Any) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=Path("agauss-demo.png"), metavar="PNG", help="the figure to write")
-    parser.add_argument("--epochs", type=_whole(1), default=40, metavar="N", help="passes over the training digits")
-    parser.add_argument("--latents", type=_whole(1), default=16, metavar="N", help="dimensions of the latent Gaussian")
-    parser.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="decides every number that is printed")
+    parser.add_argument(
+        "--epochs", type=_whole(1, 10_000), default=40, metavar="N", help="passes over the training digits"
+    )
+    parser.add_argument(
+        "--latents", type=_whole(1, 1024), default=16, metavar="N", help="dimensions of the latent Gaussian"
+    )
+    parser.add_argument(
+        "--seed", type=_whole(0, 2**64 - 1), default=0, metavar="N", help="the same seed, the same numbers"
+    )
     parser.set_defaults(run=run)
 
 
@@ -55,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         import sklearn.datasets  # noqa: F401
         from threadpoolctl import threadpool_limits
     except ImportError as error:
-        return _fail(f"it needs scikit-learn and matplotlib: pip install 'agauss[demo]' ({error})")
+        return _fail(f"needs scikit-learn and matplotlib: pip install 'agauss[demo]' ({error})")
     out: Path = args.out.absolute()
     if out.is_dir():
         return _fail(f"--out must be a file; got the folder {out}")
@@ -65,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         return _fail(f"--out must be in a folder that can be written; {out.parent}: {error.strerror}")
 
-    # These products are too small to share out: with BLAS's threads they are no faster, and on a busy machine far slower.
+    # BLAS's threads make these small products no faster, and on a busy machine many times slower.
     with threadpool_limits(limits=1, user_api="blas"):
         figure = _demo(args.epochs, args.latents, args.seed)
     try:
@@ -77,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _demo(epochs: int, latents: int, seed: int) -> Any:
+    started = perf_counter()
     training, held_out = load_digits()
     rate = (training.sum(axis=0) + 0.5) / (LEVELS * len(training) + 1)  # of ink; never 0 or 1
     log_odds = np.log(rate / (1 - rate))
@@ -86,8 +94,8 @@ def _demo(epochs: int, latents: int, seed: int) -> Any:
         f"{len(training) + len(held_out)} handwritten digits of {SIDE}x{SIDE} pixels, {len(held_out)} of them held out"
     )
     print(f"likelihood: a binomial({LEVELS}) for each pixel, so the ELBO is a bound on log p(digit); nats per digit")
-    print(f"{independent:9.2f}  held-out log p with no latents: a binomial for each pixel")
-    print(f"{histograms:9.2f}  the same with a free histogram of the {LEVELS + 1} levels for each pixel")
+    print(f"held-out log p with no latents: {independent:.2f} by a binomial for each pixel,")
+    print(f"                                {histograms:.2f} by a histogram of the {LEVELS + 1} levels for each pixel")
     print("epoch   held-out ELBO = log p(digit | z) -    KL")
 
     vae = VAE(HIDDEN, latents, ag.random.Key(seed, WEIGHTS))
@@ -97,7 +105,6 @@ def _demo(epochs: int, latents: int, seed: int) -> Any:
     steps = -(-len(training) // BATCH)
     progress = Progress(epochs * steps)
     curve: list[float] = []
-    started = perf_counter()
     for epoch in range(epochs + 1):
         # One key for all epochs: the same noise each time, so that the ELBO moves by what was learnt alone.
         fit, kl = vae.elbo(held_out, ag.random.Key(seed, EVALUATION))
@@ -111,10 +118,10 @@ def _demo(epochs: int, latents: int, seed: int) -> Any:
             digits = training[order[step * BATCH : (step + 1) * BATCH]]
             adam.ascend(vae.gradients(digits, ag.random.Key(seed, STEPS).fold_in(epoch * steps + step)))
             progress.advance()
-    print(f"{perf_counter() - started:.1f} s for {epochs * steps} steps, the compilation of the loops included")
-    print(
-        f"held-out ELBO: {curve[0]:.2f} untrained, {curve[-1]:.2f} after {epochs} epochs: {curve[-1] - curve[0]:+.2f} nats"
-    )
+    first, last = curve[0], curve[-1]
+    print(f"held-out ELBO: {first:.2f} untrained, {last:.2f} after {epochs} epochs: {last - first:+.2f} nats")
+    print(f"over no latents: {last - independent:+.2f} nats (binomials), {last - histograms:+.2f} nats (histograms)")
+    print(f"time: {perf_counter() - started:.1f} s, with the loops' compilation the first time")
     return _draw(vae, held_out, curve, (independent, histograms), seed)
 
 
@@ -159,12 +166,11 @@ class Network:
 
     def forward(self, x: Array) -> list[Array]:
         """What goes into each layer, and last what comes out."""
-        values = [x]
+        values: list[Array] = []
         for matrix, bias in self._layers():
-            entering = np.maximum(values[-1], 0) if len(values) > 1 else x
-            values[-1] = entering
-            values.append(entering @ matrix + bias)
-        return values
+            values.append(np.maximum(x, 0) if values else x)
+            x = values[-1] @ matrix + bias
+        return [*values, x]
 
     def backward(self, values: list[Array], d: Array) -> tuple[Array, list[Array]]:
         """The gradients by the input and by the weights, from the gradient by the output."""
@@ -251,16 +257,17 @@ def _draw(vae: VAE, held_out: Array, curve: list[float], baselines: tuple[float,
     from matplotlib.figure import Figure
 
     across, down = 12, 3
-    figure = Figure(figsize=(11, 7.5), layout="constrained")
-    (digits, draws), (learning, bars) = figure.subplots(2, 2)
+    figure = Figure(figsize=(11, 6.8), layout="constrained")
+    (digits, draws), (learning, bars) = figure.subplots(2, 2, height_ratios=(1, 1.15))
     q = vae.encode(held_out)
 
-    shown = held_out[: across * down].reshape(down, across, PIXELS)
-    rebuilt = ink(vae.decode(q.mode()[: across * down])).reshape(down, across, PIXELS) * LEVELS
-    _tiles(digits, np.stack([shown, rebuilt], axis=1).reshape(2 * down, across, SIDE, SIDE))
+    shown = held_out[: across * down]
+    pairs = [image.reshape(-1, SIDE, SIDE) for image in (shown, LEVELS * ink(vae.decode(q.mean[: len(shown)])))]
+    above, below = (np.pad(image, ((0, 0), (0, gap), (0, 0))) for image, gap in zip(pairs, (1, 2), strict=True))
+    _tiles(digits, np.concatenate([above, below], axis=1), across)
     digits.set_title("Held-out digits, and below each its reconstruction")
     z = ag.random.normal((2 * down * across, vae.latents), rng=ag.random.Key(seed, PRIOR))
-    _tiles(draws, ink(vae.decode(z)).reshape(2 * down, across, SIDE, SIDE) * LEVELS)
+    _tiles(draws, LEVELS * ink(vae.decode(z)).reshape(-1, SIDE, SIDE), across)
     draws.set_title("Samples from the prior, decoded")
 
     learning.plot(curve, color="C0", label="VAE: ELBO")
@@ -271,6 +278,7 @@ def _draw(vae: VAE, held_out: Array, curve: list[float], baselines: tuple[float,
     )
     learning.legend(frameon=False)
     learning.margins(x=0)
+    learning.set_ylim(bottom=1.25 * baselines[0])  # the untrained ELBO would press all the rest together
 
     each = ag.kl(q.mean, q.logvar, axis=0) / len(held_out)
     order = np.argsort(-each)
@@ -284,13 +292,14 @@ def _draw(vae: VAE, held_out: Array, curve: list[float], baselines: tuple[float,
     return figure
 
 
-def _tiles(axes: Any, images: Array) -> None:
-    """Show a grid of digits, shape (rows, columns, 8, 8), dark on light, with a gap between them."""
-    rows, columns, height, width = images.shape
-    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    grid = padded.transpose(0, 2, 1, 3).reshape(rows * (height + 2), columns * (width + 2))
+def _tiles(axes: Any, images: Array, across: int) -> None:
+    """Show images, shape (N, height, width), in rows with a gap around each, dark on light."""
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    _, height, width = padded.shape
+    grid = padded.reshape(-1, across, height, width).swapaxes(1, 2).reshape(-1, across * width)
     axes.imshow(grid, cmap="gray_r", vmin=0, vmax=LEVELS)
     axes.set_axis_off()
+    axes.set_anchor("N")
 
 
 def _save(figure: Any, out: Path) -> None:
@@ -303,17 +312,13 @@ def _save(figure: Any, out: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _whole(least: int) -> Any:
-    """The type of a flag: a whole number from `least` up to what a 64-bit seed can be."""
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    """The type of a flag: a whole number within limits."""
 
     def whole(text: str) -> int:
-        try:
-            n = int(text)
-        except ValueError:
-            n = least - 1
-        if not least <= n < 2**64:
-            raise argparse.ArgumentTypeError(f"must be a whole number, at least {least}; got {text!r}")
-        return n
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}; got {text!r}")
+        return int(text)
 
     return whole
 

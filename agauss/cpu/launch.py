@@ -31,7 +31,10 @@ def threads() -> int:
     """How many threads a large call runs on."""
     import numba
 
-    return 1 if _forked else int(numba.get_num_threads())
+    try:
+        return 1 if _forked else int(numba.get_num_threads())
+    except ValueError:  # the layer that Numba is told to take is not there
+        return 1
 
 
 def layer() -> str:
@@ -46,17 +49,23 @@ def layer() -> str:
 
 def run(kernel: Any, descriptor: int, tasks: int) -> None:
     """Call kernel(descriptor, first, last) over all of the tasks; `descriptor` is an address."""
-    global _parallel
-    if tasks > 1 and not _forked and _pool.acquire(blocking=False):
-        try:
-            n = threads()
-            if n > 1:
-                if _parallel is None:
-                    from agauss.cpu.loops import make_parallel
+    if tasks < 2 or _forked or not _pool.acquire(blocking=False):
+        kernel(descriptor, 0, tasks)
+        return
+    try:
+        _run_parallel(kernel, descriptor, tasks)
+    finally:
+        _pool.release()
 
-                    _parallel = make_parallel()
-                _parallel(kernel.address, descriptor, tasks, min(tasks, PARTS_PER_THREAD * n))
-                return
-        finally:
-            _pool.release()
-    kernel(descriptor, 0, tasks)
+
+def _run_parallel(kernel: Any, descriptor: int, tasks: int) -> None:
+    global _parallel
+    n = threads()
+    if n == 1:
+        kernel(descriptor, 0, tasks)
+        return
+    if _parallel is None:
+        from agauss.cpu.loops import make_parallel
+
+        _parallel = make_parallel()
+    _parallel(kernel.address, descriptor, tasks, min(tasks, PARTS_PER_THREAD * n))

@@ -47,7 +47,7 @@ LANES = 64  # sums run in this many lanes, whatever the vector width
 BLOCK = 4096  # elements summed in the computing dtype before their lanes are added up in float64
 CHUNK = 65536  # elements of a row that make one task, and one partial sum
 
-for _module in (formulas, noise):
+for _module in (noise, formulas):
     for _function in list(vars(_module).values()):
         if isinstance(_function, FunctionType) and _function.__module__ == _module.__name__:
             mathlib.inlined(_function)

@@ -1,4 +1,4 @@
-"""exp, log, sincos and their kin for Numba loops: branch-free, so that LLVM vectorises them; know no Gaussian.
+"""The vocabulary of formulas.py and noise.py for Numba loops: branch-free, so that LLVM vectorises it.
 
 Plain IEEE arithmetic with explicit fused multiply-adds and no fastmath, so an element's bits do not depend on the
 vector width or on where in an array it stands. Every function takes float32 or float64 and computes in it. Error bounds
@@ -6,13 +6,15 @@ are measured against mpmath in tests/test_mathlib.py and listed in docs/numerics
 """
 
 import math
+import sys
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, register_jitable
 
-from agauss import coefficients
+from agauss import coefficients, noise
 
+_vocabulary = sys.modules[__name__]
 inlined = register_jitable(forceinline=True)  # a call left in a loop's body keeps it from its vectors
 
 # name -> (float32's, float64's)
@@ -22,17 +24,17 @@ NUMBERS = {
     "EXP_LOW": (-104.0, -746.0),  # exp rounds to 0 below
     "EXP_HIGH": (89.0, 710.0),  # exp overflows from below here, with 2^n still a power that n's bits can hold
     "SCALE_LOW": (-87.0, -708.0),  # 2^(n - 1) is 0 or the least normal here, and exp nothing beside 1
-    "WORD": (2.0**-32, 2.0**-64),
-    "HALF_WORD": (2.0**-33, 2.0**-65),
-    "HALF_QUADRANT": (2.0**-29, 2.0**-61),
 }
-for _name in ("LN2", "TURN8"):
-    for _part in (0, 1):
-        NUMBERS[f"{_name}_{_part}"] = tuple(getattr(coefficients, f"{_name}_{t}")[_part] for t in ("F32", "F64"))
 
 
 def _is64(numba_type):
     return numba_type.bitwidth == 64
+
+
+def _constant(name, numba_type):
+    if name in NUMBERS:
+        return NUMBERS[name][_is64(numba_type)]
+    return getattr(coefficients, name + ("_F64" if _is64(numba_type) else "_F32"))
 
 
 def _bits_type(numba_type):
@@ -79,8 +81,8 @@ def sqrt(typing_context, x):
 
 @intrinsic(prefer_literal=True)
 def number(typing_context, name, x):
-    """The constant `name` in x's dtype."""
-    c = NUMBERS[name.literal_value][_is64(x)]
+    """The constant `name`, of NUMBERS or of coefficients.py, in x's dtype."""
+    c = _constant(name.literal_value, x)
 
     def codegen(context, builder, signature, args):
         return context.get_constant(x, c)
@@ -91,7 +93,7 @@ def number(typing_context, name, x):
 @intrinsic(prefer_literal=True)
 def polynomial(typing_context, name, x):
     """The polynomial `name` of coefficients.py at x, by Horner's rule in fused multiply-adds."""
-    table = getattr(coefficients, name.literal_value + ("_F64" if _is64(x) else "_F32"))
+    table = _constant(name.literal_value, x)
 
     def codegen(context, builder, signature, args):
         numbers = [context.get_constant(x, c) for c in table]
@@ -147,7 +149,7 @@ def split(typing_context, x):
 
     def codegen(context, builder, signature, args):
         bits = _bits_type(x)
-        root_half = builder.bitcast(ir.Constant(args[0].type, math.sqrt(0.5)), bits)
+        root_half = builder.bitcast(ir.Constant(args[0].type, _constant("ROOT_HALF", x)), bits)
         i = builder.sub(builder.bitcast(args[0], bits), root_half)
         k = builder.ashr(i, ir.Constant(bits, mantissa))
         k = builder.sitofp(builder.trunc(k, ir.IntType(32)) if _is64(x) else k, args[0].type)
@@ -158,12 +160,12 @@ def split(typing_context, x):
 
 
 @intrinsic
-def unsigned_to_float(typing_context, word, x):
-    """An unsigned word of x's width, held in a uint64, as the nearest number of x's dtype."""
+def fraction(typing_context, word, x):
+    """An unsigned word of x's width, held in a uint64, rounded to x's dtype and divided by 2^width."""
 
     def codegen(context, builder, signature, args):
         w = args[0] if _is64(x) else builder.trunc(args[0], ir.IntType(32))
-        return builder.uitofp(w, args[1].type)
+        return builder.fmul(builder.uitofp(w, args[1].type), ir.Constant(args[1].type, 2.0**-x.bitwidth))
 
     return x(types.uint64, x), codegen
 
@@ -179,7 +181,7 @@ def quadrant(typing_context, word, x):
         shift = ir.Constant(bits, width - 2)
         q = builder.lshr(builder.add(w, ir.Constant(bits, 2 ** (width - 3))), shift)
         v = builder.sitofp(builder.sub(w, builder.shl(q, shift)), args[1].type)
-        v = builder.fmul(v, ir.Constant(args[1].type, NUMBERS["HALF_QUADRANT"][_is64(x)]))
+        v = builder.fmul(v, ir.Constant(args[1].type, 2.0 ** (3 - width)))
         q = q if _is64(x) else builder.zext(q, ir.IntType(64))
         return context.make_tuple(builder, signature.return_type, [q, v])
 
@@ -235,40 +237,11 @@ def expm1x(x):
 
 
 @inlined
-def log(x):
-    """For normal positive x."""
-    k, f = split(x)
-    s = f - like(1.0, x)
-    z = s * s
-    y = fma(s * z, polynomial("LOG", s), -(like(0.5, x) * z))
-    y = s + fma(k, number("LN2_1", x), y)
-    return fma(k, number("LN2_0", x), y)
-
-
-@inlined
 def log1p(x):
     """For 0 <= x <= 1."""
     one = like(1.0, x)
     y = one + x
-    return log(y) + (x - (y - one)) / y
-
-
-@inlined
-def uniform(word, x):
-    """A word as a number in (0, 1], in x's dtype."""
-    return fma(unsigned_to_float(word, x), number("WORD", x), number("HALF_WORD", x))
-
-
-@inlined
-def sincos_turn(word, x):
-    """(sin, cos) of word / 2^bits turns, in x's dtype; the quadrant is taken from the word, exactly."""
-    q, v = quadrant(word, x)
-    z = v * v
-    s = fma(v, number("TURN8_0", x), v * fma(z, polynomial("SIN", z), number("TURN8_1", x)))
-    c = fma(z, polynomial("COS", z), like(1.0, x))
-    odd = (q & types.uint64(1)) != 0
-    sine, cosine = where(odd, c, s), where(odd, s, c)
-    return where(q >= 2, -sine, sine), where((q == 1) | (q == 2), -cosine, cosine)
+    return noise.log(_vocabulary, y) + (x - (y - one)) / y
 
 
 @inlined

@@ -152,13 +152,21 @@ class Noise(NamedTuple):
     index: Any = None
 
 
+def _index(n: Any) -> int | None:
+    """n as an int, where it is an integer."""
+    try:
+        return None if isinstance(n, bool) else operator.index(n)
+    except TypeError:
+        return None
+
+
 def _integer(name: str, n: Any, bits: int) -> int:
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
+    found = _index(n)
+    if found is None:
         raise TypeError(f"{name} must be an integer; got {type(n).__name__}")
-    n = operator.index(n)
-    if not 0 <= n < 2**bits:
-        raise ValueError(f"{name} must be at least 0 and under 2**{bits}; got {n}")
-    return int(n)
+    if not 0 <= found < 2**bits:
+        raise ValueError(f"{name} must be at least 0 and under 2**{bits}; got {found}")
+    return found
 
 
 def as_key(rng: Any) -> Key:
@@ -173,9 +181,10 @@ def as_key(rng: Any) -> Key:
     if module == "numpy" and hasattr(rng, "generate_state"):
         low, high = rng.generate_state(2)
         return Key(int(low) | int(high) << 32)
-    if isinstance(rng, bool) or not hasattr(rng, "__index__"):
+    seed = _index(rng)
+    if seed is None:
         raise TypeError(
             "rng must be None, an int, a Key, a numpy.random.SeedSequence or a NumPy or CuPy Generator; "
             f"got {type(rng).__name__}"
         )
-    return Key(_integer("rng", rng, 64))
+    return Key(_integer("rng", seed, 64))

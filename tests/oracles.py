@@ -57,7 +57,9 @@ def host(x):
             return x.float().numpy().astype(ml_dtypes.bfloat16)
         return x.numpy()
     if hasattr(x, "compute"):
-        x = x.compute()
+        # What is computed later, outside the library's call, warns as the caller's NumPy is set to.
+        with np.errstate(all="ignore"):
+            x = x.compute(scheduler="synchronous")
     return np.asarray(x)
 
 

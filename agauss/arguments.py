@@ -17,6 +17,7 @@ Shape = tuple[int, ...]
 Bounds = tuple[float, float, str]  # low, high, kind
 DEFAULT_LIMITS = (-30.0, 20.0)
 BOUND_KINDS = ("hard", "soft", "straight-through")
+_SINGLE_OR_DOUBLE = (np.dtype(np.float32), np.dtype(np.float64))  # NumPy's, which most calls come with
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,6 +56,8 @@ class Operands:
     @property
     def wide(self) -> Any:
         """The dtype of sums: float32 or wider."""
+        if self.library is NUMPY and self.dtype in _SINGLE_OR_DOUBLE:
+            return self.dtype
         return self.library.xp.float32 if dtype_name(self.dtype) in ("float16", "bfloat16") else self.dtype
 
     @property
@@ -65,7 +68,7 @@ class Operands:
 def operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
     """The arguments of an operation; Python numbers take the dtype of the arrays beside them, or else float64."""
     first = values[0]
-    if type(first) is np.ndarray and dtype_name(first.dtype) in FLOATING:
+    if type(first) is np.ndarray and first.dtype in _SINGLE_OR_DOUBLE:
         shape, dtype = first.shape, first.dtype
         for value in values:
             if type(value) is not np.ndarray or value.dtype is not dtype or value.shape != shape:
@@ -186,6 +189,13 @@ def normal_bounds(bounds: Any, name: str = "bounds") -> Bounds | None:
     return float(low), float(high), kind
 
 
+@remembered
+def limit(bounds: Any, position: int, name: str = "bounds") -> tuple[tuple[int, str, float, float], ...]:
+    """The bounds on the argument at a position, as backends take them; none where there are none."""
+    found = normal_bounds(bounds, name)
+    return () if found is None else ((position, found[2], found[0], found[1]),)
+
+
 def check_out(out: Any, library: Library, shape: Shape, dtype: Any) -> None:
     """Refuse an `out` that the result cannot be written to as it is."""
     found = library_of(out)
@@ -261,8 +271,15 @@ def halves(parameters: Any, axis: int, name: str = "parameters") -> tuple[Any, A
     library = library_of(parameters)
     if library is None:
         raise TypeError(f"{name} must be an array; got {type(parameters).__name__}")
-    floating(name, parameters.dtype)
-    shape = tuple(parameters.shape)
+    if library is not NUMPY or parameters.dtype not in _SINGLE_OR_DOUBLE:
+        floating(name, parameters.dtype)
+    first, second = _halves(axis, tuple(parameters.shape), name)
+    return parameters[first], parameters[second]
+
+
+@remembered
+def _halves(axis: int, shape: Shape, name: str) -> tuple[Any, Any]:
+    """What to index an array of a shape with, for each of its halves."""
     if len(shape) < 2:
         raise ValueError(f"{name} must have at least 2 dimensions; got shape {shape}")
     if not hasattr(axis, "__index__"):
@@ -270,6 +287,5 @@ def halves(parameters: Any, axis: int, name: str = "parameters") -> tuple[Any, A
     (place,) = normal_axes(axis, len(shape))
     if shape[place] % 2:
         raise ValueError(f"{name} must have an even extent along axis {axis}, mean then logvar; got shape {shape}")
-    half = shape[place] // 2
-    before = (slice(None),) * place
-    return parameters[(*before, slice(None, half), ...)], parameters[(*before, slice(half, None), ...)]
+    half, before = shape[place] // 2, (slice(None),) * place
+    return (*before, slice(None, half), ...), (*before, slice(half, None), ...)

@@ -20,6 +20,7 @@ from agauss.arguments import (
     check_out,
     cotangent_for,
     halves,
+    limit,
     normal_axes,
     normal_bounds,
     normal_shape,
@@ -83,8 +84,8 @@ def kl(
     """
     given = _one_or_two(mean, logvar, mean2, logvar2)
     if len(given.arrays) == 2:
-        return _reduced(formulas.kl_prior, given, axis, _limits((1, bounds, "bounds")), out)
-    return _reduced(formulas.kl, given, axis, _limits((1, bounds, "bounds"), (3, bounds2, "bounds2")), out)
+        return _reduced(formulas.kl_prior, given, axis, limit(bounds, 1), out)
+    return _reduced(formulas.kl, given, axis, limit(bounds, 1) + limit(bounds2, 3, "bounds2"), out)
 
 
 def kl_vjp(
@@ -111,8 +112,8 @@ def kl_vjp(
     """
     given = _one_or_two(mean, logvar, mean2, logvar2)
     if len(given.arrays) == 2:
-        return _gradients(formulas.kl_prior_vjp, given, cotangent, axis, _limits((1, bounds, "bounds")))
-    return _gradients(formulas.kl_vjp, given, cotangent, axis, _limits((1, bounds, "bounds"), (3, bounds2, "bounds2")))
+        return _gradients(formulas.kl_prior_vjp, given, cotangent, axis, limit(bounds, 1))
+    return _gradients(formulas.kl_vjp, given, cotangent, axis, limit(bounds, 1) + limit(bounds2, 3, "bounds2"))
 
 
 def normal_kl(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any) -> Any:
@@ -168,7 +169,7 @@ def nll(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None
     >>> ag.nll(np.zeros((1, 2)), np.zeros((1, 2)), np.zeros((1, 2)), axis=1)
     array([1.83787707])
     """
-    return _reduced(formulas.nll, _observed(x, mean, logvar), axis, _limits((2, bounds, "bounds")), out)
+    return _reduced(formulas.nll, _observed(x, mean, logvar), axis, limit(bounds, 2), out)
 
 
 def nll_vjp(
@@ -184,7 +185,7 @@ def nll_vjp(
     >>> [float(g) for g in ag.nll_vjp(2.0, 0.0, 0.0, cotangent=1.0)]
     [2.0, -2.0, -1.5]
     """
-    return _gradients(formulas.nll_vjp, _observed(x, mean, logvar), cotangent, axis, _limits((2, bounds, "bounds")))
+    return _gradients(formulas.nll_vjp, _observed(x, mean, logvar), cotangent, axis, limit(bounds, 2))
 
 
 def log_prob(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
@@ -196,7 +197,7 @@ def log_prob(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any =
     >>> round(float(ag.log_prob(0.0, 0.0, 0.0)), 6)
     -0.918939
     """
-    return _reduced(formulas.log_prob, _observed(x, mean, logvar), axis, _limits((2, bounds, "bounds")), out)
+    return _reduced(formulas.log_prob, _observed(x, mean, logvar), axis, limit(bounds, 2), out)
 
 
 def log_prob_vjp(
@@ -210,9 +211,7 @@ def log_prob_vjp(
     >>> [float(g) for g in ag.log_prob_vjp(2.0, 0.0, 0.0, cotangent=1.0)]
     [-2.0, 2.0, 1.5]
     """
-    return _gradients(
-        formulas.log_prob_vjp, _observed(x, mean, logvar), cotangent, axis, _limits((2, bounds, "bounds"))
-    )
+    return _gradients(formulas.log_prob_vjp, _observed(x, mean, logvar), cotangent, axis, limit(bounds, 2))
 
 
 def entropy(logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
@@ -224,7 +223,7 @@ def entropy(logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = No
     >>> ag.entropy(np.zeros((2, 3)), axis=1)
     array([4.2568156, 4.2568156])
     """
-    return _reduced(formulas.entropy, _logvar(logvar), axis, _limits((0, bounds, "bounds")), out)
+    return _reduced(formulas.entropy, _logvar(logvar), axis, limit(bounds, 0), out)
 
 
 def entropy_vjp(logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None) -> tuple[Any, ...]:
@@ -236,7 +235,7 @@ def entropy_vjp(logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any =
     >>> ag.entropy_vjp(np.zeros(2), cotangent=1.0)
     (array([0.5, 0.5]),)
     """
-    return _gradients(formulas.entropy_vjp, _logvar(logvar), cotangent, axis, _limits((0, bounds, "bounds")))
+    return _gradients(formulas.entropy_vjp, _logvar(logvar), cotangent, axis, limit(bounds, 0))
 
 
 def std(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
@@ -248,7 +247,7 @@ def std(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
     >>> ag.std(np.log(np.array([4.0, 9.0])))
     array([2., 3.])
     """
-    return _reduced(formulas.std, _logvar(logvar), (), _limits((0, bounds, "bounds")), out)
+    return _reduced(formulas.std, _logvar(logvar), (), limit(bounds, 0), out)
 
 
 def std_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None) -> tuple[Any, ...]:
@@ -260,7 +259,7 @@ def std_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None) -> tuple[Any, ..
     >>> ag.std_vjp(np.zeros(1), cotangent=1.0)
     (array([0.5]),)
     """
-    return _gradients(formulas.std_vjp, _logvar(logvar), cotangent, (), _limits((0, bounds, "bounds")))
+    return _gradients(formulas.std_vjp, _logvar(logvar), cotangent, (), limit(bounds, 0))
 
 
 def var(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
@@ -272,7 +271,7 @@ def var(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
     >>> ag.var(np.zeros(2))
     array([1., 1.])
     """
-    return _reduced(formulas.var, _logvar(logvar), (), _limits((0, bounds, "bounds")), out)
+    return _reduced(formulas.var, _logvar(logvar), (), limit(bounds, 0), out)
 
 
 def var_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None) -> tuple[Any, ...]:
@@ -284,7 +283,7 @@ def var_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None) -> tuple[Any, ..
     >>> ag.var_vjp(np.zeros(1), cotangent=3.0)
     (array([3.]),)
     """
-    return _gradients(formulas.var_vjp, _logvar(logvar), cotangent, (), _limits((0, bounds, "bounds")))
+    return _gradients(formulas.var_vjp, _logvar(logvar), cotangent, (), limit(bounds, 0))
 
 
 def mode(mean: Any, logvar: Any, *, out: Any = None) -> Any:
@@ -325,7 +324,7 @@ def clamp(logvar: Any, *, bounds: Any, out: Any = None) -> Any:
     >>> ag.clamp(np.array([-50.0, 3.0, 50.0]), bounds=(-30, 20))
     array([-30.,   3.,  20.])
     """
-    return _mapped(formulas.value, _logvar(logvar), _limits((0, bounds, "bounds")), out)
+    return _mapped(formulas.value, _logvar(logvar), limit(bounds, 0), out)
 
 
 def saturated(logvar: Any, *, bounds: Any = DEFAULT_LIMITS, axis: Axis = None) -> Any:
@@ -403,7 +402,7 @@ def sample(
     """
     given = operands(("mean", "logvar"), (mean, logvar))
     draws = normal_shape(sample_shape, "sample_shape")
-    return draw(formulas.sample, given, rng, index, draws, _limits((1, bounds, "bounds")), out)
+    return draw(formulas.sample, given, rng, index, draws, limit(bounds, 1), out)
 
 
 def sample_vjp(
@@ -432,7 +431,7 @@ def sample_vjp(
     draws = normal_shape(sample_shape, "sample_shape")
     g = cotangent_for(cotangent, draws + given.shape, given.dtype, given)
     index = None if index is None else check_index(index, given.library, given.shape)
-    limits, key = _limits((1, bounds, "bounds")), as_key(rng)
+    limits, key = limit(bounds, 1), as_key(rng)
     if draws == ():
         return _pulled(formulas.sample_vjp, given, [g], limits, Noise(key, 0, index))
     xp = given.library.xp
@@ -491,7 +490,7 @@ def sample_and_kl_of(
 ) -> tuple[Any, Any]:
     """``sample_and_kl`` for a mean and a log-variance of their own, with the KL summed over ``axis``."""
     given = operands(("mean", "logvar"), (mean, logvar))
-    axes, limits = normal_axes(axis, len(given.shape)), _limits((1, bounds, "bounds"))
+    axes, limits = normal_axes(axis, len(given.shape)), limit(bounds, 1)
     if out is not None:
         check_out(out, given.library, given.shape, given.dtype)
     if index is not None:
@@ -543,7 +542,7 @@ def sample_and_kl_vjp(
     """
     mean, logvar = halves(parameters, axis)
     given = operands(("mean", "logvar"), (mean, logvar))
-    library, limits = given.library, _limits((1, bounds, "bounds"))
+    library, limits = given.library, limit(bounds, 1)
     if not isinstance(cotangent, (tuple, list)) or len(cotangent) != 2:
         raise TypeError(f"cotangent must be a pair (d_z, d_kl); got {type(cotangent).__name__}")
     events = tuple(range(1, len(given.shape)))
@@ -635,12 +634,6 @@ def _observed(x: Any, mean: Any, logvar: Any) -> Operands:
 
 def _logvar(logvar: Any) -> Operands:
     return operands(("logvar",), (logvar,))
-
-
-def _limits(*of: tuple[int, Any, str]) -> Limits:
-    """The bounds that there are, for the arguments at their positions."""
-    checked = [(position, normal_bounds(bounds, name)) for position, bounds, name in of if bounds is not None]
-    return tuple([(position, found[2], found[0], found[1]) for position, found in checked if found is not None])
 
 
 def _mapped(term: Callable[..., Any], given: Operands, limits: Limits, out: Any, dtype: Any = None) -> Any:

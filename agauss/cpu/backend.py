@@ -35,7 +35,7 @@ def map(
 ) -> tuple[np.ndarray | None, ...]:
     """The term's values at every element, one array for each of `dtypes`, and None where that is None."""
     results = [None if t is None else np.empty(shape, t) for t in dtypes] if outs is None else list(outs)
-    _fill(term, arrays, results, None, shape, None, bounds, cotangents, noise, None, outs is not None)
+    _run(term, arrays, results, None, shape, None, bounds, cotangents, noise, None, outs is not None)
     return tuple(results)
 
 
@@ -53,18 +53,17 @@ def row_reduce(
     outs: Sequence[np.ndarray | None] | None = None,
 ) -> tuple[np.ndarray | None, ...]:
     """The term's first values at every element, and last the sum over `axes` of value number `summed`."""
-    *mapped, dtype = dtypes
-    results = [np.empty(shape, t) for t in mapped] if outs is None else list(outs)
-    total = np.empty(tuple([n for axis, n in enumerate(shape) if axis not in axes]), dtype)
-    _fill(term, arrays, results, total, shape, axes, bounds, cotangents, noise, summed, outs is not None)
+    results = [np.empty(shape, t) for t in dtypes[:-1]] if outs is None else list(outs)
+    callers = outs is not None
+    total = _run(term, arrays, results, dtypes[-1], shape, axes, bounds, cotangents, noise, summed, callers)
     return (*results, total)
 
 
-def _fill(
+def _run(
     term: Callable[..., Any],
     arrays: Sequence[np.ndarray],
     results: Sequence[np.ndarray | None],
-    total: np.ndarray | None,
+    dtype: Any,
     shape: Shape,
     axes: Shape | None,
     bounds: Limits,
@@ -72,12 +71,8 @@ def _fill(
     noise: Noise | None,
     summed: int | None,
     callers: bool,
-) -> None:
-    """Fill the results and the total. `callers`: the results are the caller's, and may overlap the inputs."""
-    if 0 in shape:
-        if total is not None:
-            total[...] = 0
-        return
+) -> np.ndarray | None:
+    """Fill the results, and return the sum over the axes, if any. `callers`: the results may overlap the inputs."""
     sinks = [_apart(out, arrays) for out in results] if callers else results
     work = _prepare(
         term,
@@ -85,18 +80,19 @@ def _fill(
         axes,
         tuple([(a.shape, a.strides, a.dtype) for a in arrays]),
         tuple([None if a is None else (a.shape, a.strides, a.dtype) for a in sinks]),
-        None if total is None else total.dtype,
+        dtype,
         bounds,
         cotangents,
         None if noise is None else noise.index is not None,
         summed,
         callers and any(sink is not None and address(sink) == address(a) for sink in sinks for a in arrays),
     )
-    if work is None or not all(a.flags.aligned for a in arrays):
+    if work is None or not all([a.flags.aligned for a in arrays]):  # noqa: C419, for speed
         # Strides between items, or items off their alignment: a field of a structured array, say.
         tidy = [a.copy() for a in arrays]
-        _fill(term, tidy, results, total, shape, axes, bounds, cotangents, noise, summed, callers)
-        return
+        return _run(term, tidy, results, dtype, shape, axes, bounds, cotangents, noise, summed, callers)
+    if work.tasks == 0:
+        return None if axes is None else np.zeros(work.kept, dtype)
 
     d = work.template.copy()
     slot = work.first_slot
@@ -114,7 +110,9 @@ def _fill(
         if noise.index is not None:
             index = np.ascontiguousarray(noise.index).astype(np.uint64).view(np.int64)
             d[memory.INDEX] = address(index)
-    if total is not None:
+    total = None
+    if axes is not None:
+        total = np.empty(work.kept, dtype)
         sums = np.empty(work.partials) if work.partials else total
         d[memory.SUMS] = address(sums)
     if work.parallel:
@@ -128,6 +126,7 @@ def _fill(
         for sink, out in zip(sinks, results, strict=True):
             if sink is not out:
                 out[...] = sink  # type: ignore[index]
+    return total
 
 
 class Work(NamedTuple):
@@ -139,6 +138,7 @@ class Work(NamedTuple):
     sink_slot: int  # the first output's,
     slot_step: int  # and how far apart they are
     tasks: int
+    kept: Shape  # the shape of the sum
     partials: int
     parallel: bool
 
@@ -161,6 +161,9 @@ def _prepare(
 
     `indexed` is None where there is no noise; `shared` says that an output is an input too.
     """
+    kept = tuple([n for axis, n in enumerate(shape) if axes is None or axis not in axes])
+    if 0 in shape:
+        return Work(lambda d, begin, end: None, np.empty(0), 0, 0, 0, 0, kept, 0, False)
     forms = [form for form in (*sources, *sinks) if form is not None]
     if any(stride % dtype.itemsize for _, strides, dtype in forms for stride in strides):
         return None
@@ -195,6 +198,7 @@ def _prepare(
         sink_slot,
         found.slot_step,
         found.tasks,
+        kept,
         found.partials,
         parallel,
     )

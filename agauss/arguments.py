@@ -118,9 +118,8 @@ def _same_device(name: str, value: Any, model_name: str, model: Any) -> None:
 def like(value: float, library: Library, model: Any) -> Any:
     """A number as an array without dimensions, of the model's dtype and device."""
     device = device_of(model)
-    if library is NUMPY or library.name == "dask" or device is None:
-        return library.xp.asarray(value, dtype=model.dtype)
-    return library.xp.asarray(value, dtype=model.dtype, device=device)
+    options = {} if device is None else {"device": device}
+    return library.xp.asarray(value, dtype=model.dtype, **options)
 
 
 def floating(name: str, dtype: Any) -> str:

@@ -16,10 +16,11 @@ FLOATING = ("float16", "bfloat16", "float32", "float64")
 class Library:
     """An array library, as much of it as ops.py needs."""
 
-    def __init__(self, name: str, xp: Any, load: Callable[[], Any], writes: bool) -> None:
+    def __init__(self, name: str, xp: Any, load: Callable[[], Any], *, fills: bool = False) -> None:
         self.name = name
         self.xp = xp  # the namespace of the standard
-        self.writes = writes  # whether arrays can be written in place
+        self.fills = fills  # whether the backend writes results into arrays that it is given
+        self.writes = name not in READ_ONLY
         self._load = load
 
     @cached_property
@@ -27,11 +28,18 @@ class Library:
         """The module with map and row_reduce."""
         return self._load()
 
-    def empty(self, shape: tuple[int, ...], like: Any, dtype: Any = None) -> Any:
-        """An array to be written, of the dtype (unless another is given) and device of `like`."""
-        dtype = like.dtype if dtype is None else dtype
-        device = device_of(like)
-        return self.xp.empty(shape, dtype=dtype) if device is None else self.xp.empty(shape, dtype=dtype, device=device)
+    def copy(self, x: Any, shape: tuple[int, ...]) -> Any:
+        """x broadcast to a shape, as an array that shares no memory with it."""
+        if self is NUMPY:
+            return np.array(np.broadcast_to(x, shape))
+        return self.xp.broadcast_to(x, shape) * 1.0  # keeps NaN and -0, and PyTorch can differentiate it
+
+    def deliver(self, result: Any, out: Any) -> Any:
+        """The result, in `out` where there is one."""
+        if out is None or result is out:
+            return result
+        out[...] = result
+        return out
 
 
 def _cpu() -> Any:
@@ -46,8 +54,9 @@ def _reference() -> Any:
     return reference
 
 
-NUMPY = Library("numpy", np, _cpu, writes=True)
 READ_ONLY = ("jax", "dask")  # libraries without arrays that can be written in place
+DEVICELESS = ("dask",)
+NUMPY = Library("numpy", np, _cpu, fills=True)
 _libraries: dict[type, Library] = {np.ndarray: NUMPY, np.memmap: NUMPY}
 
 
@@ -68,7 +77,7 @@ def _find(x: Any) -> Library | None:
         return None
     xp = array_api_compat.array_namespace(x)
     name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
-    found = Library(name, xp, _reference, name not in READ_ONLY)
+    found = Library(name, xp, _reference)
     if not name.startswith("jax"):  # a tracer's type says nothing of the arrays to come
         _libraries[type(x)] = found
     return found
@@ -85,7 +94,8 @@ def namespace(xp: Any) -> Library:
 
 
 def device_of(x: Any) -> Any:
-    if isinstance(x, np.ndarray):
+    """Where an array is; None for libraries that know no device."""
+    if isinstance(x, np.ndarray) or type(x).__module__.startswith(DEVICELESS):
         return None
     import array_api_compat
 

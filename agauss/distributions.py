@@ -184,7 +184,7 @@ class DiagonalGaussianDistribution:
             )
         given, shape = self._given(), normal_shape(sample_shape, "sample_shape") + self._shape
         if out is None:
-            return given.library.xp.asarray(given.library.xp.broadcast_to(self._mean, shape), copy=True)
+            return given.library.copy(self._mean, shape)
         check_out(out, given.library, shape, given.dtype)
         out[...] = self._mean
         return out
@@ -355,7 +355,7 @@ class DiracDistribution:
         """The value, as a new array."""
         library = library_of(self.value)
         assert library is not None  # __init__ saw to it
-        return library.xp.asarray(self.value, copy=True)
+        return library.copy(self.value, tuple(self.value.shape))
 
     def __repr__(self) -> str:
         return f"DiracDistribution(shape={tuple(self.value.shape)}, dtype={dtype_name(self.value.dtype)})"
@@ -370,8 +370,7 @@ def _event_axes(event_axes: int | Sequence[int] | None, rank: int) -> tuple[int,
 
 def _full(given: Operands, shape: tuple[int, ...], value: float) -> Any:
     """A result without computation: float32 or wider, on the arguments' device."""
-    device = given.device
-    options = {} if device is None or given.library.name == "dask" else {"device": device}
+    options = {} if given.device is None else {"device": given.device}
     return given.library.xp.full(shape, value, dtype=given.wide, **options)
 
 

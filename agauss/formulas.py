@@ -1,12 +1,9 @@
 """The maths of the diagonal Gaussian, one element at a time; knows no array, no library, no loop.
 
 Each term is followed by its vector-Jacobian product: the cotangents of the term's values come first, then the term's
-own arguments, and one cotangent for each argument comes back. `m` is the vocabulary: exp, expm1, expm1x, log1p, where,
-and like(c, x), the number c in x's dtype. Constants go through `like`, or Numba would compute float32 in float64.
+own arguments, and one cotangent for each argument comes back. `m` is the vocabulary: exp, expm1, half_expm1x, log1p,
+where, and like(c, x), the number c in x's dtype, without which Numba would compute float32 in float64.
 """
-
-# Throughout, s = exp(-logvar / 2) is 1 / std and u = (x - mean) * s the distance in standard deviations. Working with
-# s, not with the inverse variance s * s, doubles the range of logvar before anything overflows; nothing is divided.
 
 LOG_2PI = 1.8378770664093453
 
@@ -45,54 +42,68 @@ def var_vjp(m, g, logvar):
 
 
 def kl_prior(m, mean, logvar):
-    # expm1x(t) = exp(t) - 1 - t is never negative, and has no cancellation at the prior, where KL is tiny.
-    return m.like(0.5, mean) * (mean * mean + m.expm1x(logvar))
+    # half_expm1x(t) = (exp(t) - 1 - t) / 2 is never negative, and has no cancellation at the prior, where KL is tiny.
+    return (m.like(0.5, mean) * mean) * mean + m.half_expm1x(logvar)
 
 
 def kl_prior_vjp(m, g, mean, logvar):
     return g * mean, m.like(0.5, mean) * g * m.expm1(logvar)
 
 
-def scaled(m, d, s):
-    """d * s, and 0 where d is 0 though s may be infinite."""
-    return m.where(d == m.like(0.0, d), d, d * s)
+def scaled(m, d, precision):
+    """d * precision, and 0 where d is 0 though the precision, exp(-logvar), is infinite."""
+    nothing = (d == m.like(0.0, d)) & (precision == m.like(float("inf"), d))
+    return d * m.where(nothing, m.like(1.0, d), precision)
 
 
 def log_ratio(m, logvar, logvar2):
-    """The difference, and 0 where both are the same infinity."""
-    return m.where(logvar == logvar2, m.like(0.0, logvar), logvar - logvar2)
+    """logvar - logvar2 as t and what its rounding left over, which exp(t) would magnify |t| times; 0 where both are
+    the same infinity."""
+    t = logvar - logvar2
+    shadow = t - logvar
+    rest = (logvar - (t - shadow)) - (logvar2 + shadow)
+    zero, infinity, same = m.like(0.0, t), m.like(float("inf"), t), logvar == logvar2
+    return m.where(same, zero, t), m.where(same | (t == infinity) | (t == -infinity), zero, rest)
+
+
+def carried(m, y, rest, slope):
+    """y + rest * slope, and y where that is infinite already."""
+    zero, infinite = m.like(0.0, y), y == m.like(float("inf"), y)
+    return y + m.where(infinite, zero, rest) * m.where(infinite, zero, slope)
 
 
 def kl(m, mean, logvar, mean2, logvar2):
     half = m.like(0.5, mean)
-    u = scaled(m, mean - mean2, m.exp(-half * logvar2))
-    return half * (u * u + m.expm1x(log_ratio(m, logvar, logvar2)))
+    d = mean - mean2
+    t, rest = log_ratio(m, logvar, logvar2)
+    y = m.half_expm1x(t)
+    return (half * d) * scaled(m, d, m.exp(-logvar2)) + carried(m, y, rest, y + half * t)
 
 
 def kl_vjp(m, g, mean, logvar, mean2, logvar2):
-    half = m.like(0.5, mean)
-    s = m.exp(-half * logvar2)
-    u = scaled(m, mean - mean2, s)
-    e = m.expm1(log_ratio(m, logvar, logvar2))
-    d_mean = g * scaled(m, u, s)
-    return d_mean, half * g * e, -d_mean, -half * g * (u * u + e)
+    half, one = m.like(0.5, mean), m.like(1.0, mean)
+    d = mean - mean2
+    slope = scaled(m, d, m.exp(-logvar2))
+    t, rest = log_ratio(m, logvar, logvar2)
+    e = m.expm1(t)
+    e = carried(m, e, rest, e + one)
+    return g * slope, g * (half * e), -(g * slope), -(g * ((half * d) * slope + half * e))
 
 
 def nll(m, x, mean, logvar):
     half = m.like(0.5, mean)
-    u = scaled(m, x - mean, m.exp(-half * logvar))
-    square = u * u
-    # An infinite square outgrows a log-variance of -inf, to which adding it would give NaN.
-    total = m.where(square == m.like(float("inf"), mean), square, logvar + square)
-    return half * (m.like(LOG_2PI, mean) + total)
+    d = x - mean
+    square = (half * d) * scaled(m, d, m.exp(-logvar))
+    # An infinite square outgrows a log-variance of -inf, with which its sum would be NaN.
+    infinity = m.like(float("inf"), mean)
+    return m.where(square == infinity, infinity, half * (m.like(LOG_2PI, mean) + logvar) + square)
 
 
 def nll_vjp(m, g, x, mean, logvar):
+    d = x - mean
+    slope = scaled(m, d, m.exp(-logvar))
     half = m.like(0.5, mean)
-    s = m.exp(-half * logvar)
-    u = scaled(m, x - mean, s)
-    d_x = g * scaled(m, u, s)
-    return d_x, -d_x, half * g * (m.like(1.0, mean) - u * u)
+    return g * slope, -(g * slope), g * (half - (half * d) * slope)
 
 
 def log_prob(m, x, mean, logvar):

@@ -316,7 +316,7 @@ def clamp(logvar: Any, *, bounds: Any, out: Any = None) -> Any:
 
     "hard", or a pair (low, high), cuts at the bounds; its gradient is 0 outside. "straight-through" cuts too, with the
     gradient 1. "soft" goes ``low + softplus(y - low)`` with ``y = high - softplus(high - logvar)`` (Chua et al., 2018),
-    whose gradient is nowhere 0 until it underflows. Strings stand for [-30, 20]; (low, high, kind) says all. NaN stays.
+    whose gradient is nowhere 0 until it underflows. (A library's own autograd sees "straight-through" as "hard".) Strings stand for [-30, 20]; (low, high, kind) says all. NaN stays.
 
     Examples
     --------
@@ -504,9 +504,9 @@ def sample_and_kl_of(
         bounds=limits,
         noise=Noise(as_key(rng), 0, index),
         summed=1,
-        outs=None if out is None else (out,),
+        outs=(out,) if out is not None and given.library.fills else None,
     )
-    return z, total
+    return given.library.deliver(z, out), total
 
 
 def sample_and_kl_vjp(
@@ -555,9 +555,10 @@ def sample_and_kl_vjp(
     if index is not None:
         index = check_index(index, library, given.shape)
     noise = Noise(as_key(rng), 0, index)
-    if not library.writes:
-        return library.xp.concat(_pulled(formulas.sample_and_kl_vjp, given, cotangents, limits, noise), axis=axis)
-    out = library.empty(tuple(parameters.shape), parameters) if out is None else out
+    if not library.fills:
+        pulled = _pulled(formulas.sample_and_kl_vjp, given, cotangents, limits, noise)
+        return library.deliver(library.xp.concat(pulled, axis=axis), out)
+    out = library.xp.empty(parameters.shape, parameters.dtype) if out is None else out
     _pulled(formulas.sample_and_kl_vjp, given, cotangents, limits, noise, halves(out, axis))
     return out
 
@@ -640,8 +641,10 @@ def _mapped(term: Callable[..., Any], given: Operands, limits: Limits, out: Any,
     dtype = given.dtype if dtype is None else dtype
     if out is not None:
         check_out(out, given.library, given.shape, dtype)
-    outs = None if out is None else (out,)
-    return given.library.backend.map(term, given.arrays, given.shape, (dtype,), bounds=limits, outs=outs)[0]
+    library = given.library
+    outs = (out,) if out is not None and library.fills else None
+    (result,) = library.backend.map(term, given.arrays, given.shape, (dtype,), bounds=limits, outs=outs)
+    return library.deliver(result, out)
 
 
 def _reduced(term: Callable[..., Any], given: Operands, axis: Axis, limits: Limits, out: Any) -> Any:
@@ -653,10 +656,7 @@ def _reduced(term: Callable[..., Any], given: Operands, axis: Axis, limits: Limi
         kept = tuple(n for place, n in enumerate(given.shape) if place not in axes)
         check_out(out, given.library, kept, dtype)
     (total,) = given.library.backend.row_reduce(term, given.arrays, given.shape, axes, (dtype,), bounds=limits)
-    if out is None:
-        return total
-    out[...] = total
-    return out
+    return given.library.deliver(total, out)
 
 
 def _gradients(

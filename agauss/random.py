@@ -114,20 +114,23 @@ def draw(term: Any, given: Operands, rng: Any, index: Any, draws: Shape, limits:
         raise ValueError(f"sample_shape must hold at most {MAX_DRAWS} draws; got {draws}")
     key = as_key(rng)
 
-    def one(number: int, sink: Any = None) -> Any:
+    def one(number: int, outs: Any = None) -> Any:
         noises = Noise(key, number, index)
-        outs = None if sink is None else (sink,)
         return library.backend.map(term, given.arrays, shape, (given.dtype,), bounds=limits, noise=noises, outs=outs)[0]
 
     if draws == ():
-        return one(0, out)
-    if out is None and (library.writes or 0 in draws):
-        out = library.empty(draws + shape, given.arrays[0])
-    if out is None:
-        return library.xp.reshape(library.xp.stack([one(k) for k in range(prod(draws))]), draws + shape)
+        return library.deliver(one(0, (out,) if out is not None and library.fills else None), out)
+    if not library.fills:
+        every = [one(number) for number in range(prod(draws))]
+        if not every:
+            return library.xp.empty(draws + shape, dtype=given.dtype)
+        return library.deliver(library.xp.reshape(library.xp.stack(every), draws + shape), out)
+    # A draw must not overwrite what the next one reads.
+    shared = out is not None and any(np.may_share_memory(out, a) for a in given.arrays)
+    result = np.empty(draws + shape, given.dtype) if out is None or shared else out
     for number, place in enumerate(np.ndindex(*draws)):
-        one(number, out[(*place, ...)])
-    return out
+        one(number, (result[(*place, ...)],))
+    return library.deliver(result, out)
 
 
 def _model(library: Library, dtype: Any, device: Any) -> Any:

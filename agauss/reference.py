@@ -26,20 +26,14 @@ def map(
     bounds: Sequence[tuple[int, str, float, float]] = (),
     cotangents: int = 0,
     noise: Noise | None = None,
-    outs: Sequence[Any] | None = None,
+    outs: None = None,
 ) -> tuple[Any, ...]:
     xp = array_api_compat.array_namespace(*arrays)
     values = _evaluate(xp, term, arrays, shape, bounds, cotangents, noise)
-    results: list[Any] = []
-    for value, dtype, out in zip(values, dtypes, outs or (None,) * len(dtypes), strict=True):
-        if dtype is None:
-            results.append(None)
-        elif out is None:
-            results.append(_own(xp, value, arrays, shape, dtype))
-        else:
-            out[...] = xp.astype(value, dtype)
-            results.append(out)
-    return tuple(results)
+    return tuple(
+        None if dtype is None else _own(xp, value, arrays, shape, dtype)
+        for value, dtype in zip(values, dtypes, strict=True)
+    )
 
 
 @np.errstate(all="ignore")
@@ -54,18 +48,12 @@ def row_reduce(
     cotangents: int = 0,
     noise: Noise | None = None,
     summed: int = 0,
-    outs: Sequence[Any] | None = None,
+    outs: None = None,
 ) -> tuple[Any, ...]:
     *mapped, dtype = dtypes
     xp = array_api_compat.array_namespace(*arrays)
     values = _evaluate(xp, term, arrays, shape, bounds, cotangents, noise)
-    results = []
-    for value, own, out in zip(values, mapped, outs or (None,) * len(mapped), strict=False):
-        if out is None:
-            results.append(_own(xp, value, arrays, shape, own))
-        else:
-            out[...] = xp.astype(value, own)
-            results.append(out)
+    results = [_own(xp, value, arrays, shape, own) for value, own in zip(values, mapped, strict=False)]
     value = _broadcast(xp, values[summed], shape)
     widest = xp.float64 if _has_64_bits(xp) else value.dtype
     total = xp.sum(value, axis=axes, dtype=widest) if axes else value
@@ -103,7 +91,7 @@ def _own(xp: Any, value: Any, arrays: Sequence[Any], shape: Shape, dtype: Any) -
     whole = _broadcast(xp, value, shape)
     result = whole if whole.dtype == dtype else xp.astype(whole, dtype)
     if result is whole and (whole is not value or any(value is a for a in arrays)):
-        return xp.asarray(result, copy=True)
+        return result * 1.0  # a copy that keeps NaN and -0, and that PyTorch can differentiate
     return result
 
 
@@ -132,18 +120,21 @@ class Maths:
     def like(self, c: float, x: Any) -> Any:
         return self.xp.asarray(c, dtype=x.dtype, **_like(self.xp, x))
 
-    def expm1x(self, x: Any) -> Any:
-        """exp(x) - 1 - x: by its polynomial up to |x| = 1, where expm1(x) - x cancels."""
-        near = self.xp.abs(x) <= self.like(1.0, x)
-        t = self.where(near, x, self.like(0.0, x))
-        far = self.where(near, self.like(1.0, x), x)
+    def half_expm1x(self, x: Any) -> Any:
+        """(exp(x) - 1 - x) / 2: by its polynomial up to |x| = 1, where expm1(x) - x cancels, and for large x by the
+        square of exp(x / 2), which does not overflow before the result."""
+        one, large, half = self.like(1.0, x), self.like(80.0, x), self.like(0.5, x)
+        is_near, is_large = self.xp.abs(x) <= one, x > large
+        t = self.where(is_near, x, self.like(0.0, x))
         table = coefficients.EXPM1X_F64 if x.dtype == self.xp.float64 else coefficients.EXPM1X_F32
         p = table[-1] + 0 * t
         for c in table[-2::-1]:
             p = p * t + c
-        # Cut at 1e4, where exp has long overflowed: inf - inf would be NaN.
-        linear = self.where(far > self.like(1e4, x), self.like(1e4, x), far)
-        return self.where(near, t * t * p, self.expm1(far) - linear)
+        root = self.exp(half * self.where(is_large, x, large))
+        far = self.where(is_near | is_large, one, x)
+        return self.where(
+            is_near, half * (t * t * p), self.where(is_large, (half * root) * root, half * (self.expm1(far) - far))
+        )
 
 
 class Words:

@@ -268,6 +268,13 @@ def test_parameters_of_fewer_than_two_dimensions_are_refused(library, shape):
 
 
 @libraries
+def test_a_distribution_without_dimensions_is_refused(library):
+    zero = array(library, np.zeros(()), "float32")
+    for mean, logvar in ((zero, zero), (zero, 0.0), (1.0, 0.0)):
+        assert_refused(Q.from_mean_logvar, mean, logvar, kinds=ValueError, says=("mean", "dimension", "got", r"\(\)"))
+
+
+@libraries
 @pytest.mark.parametrize("shape", [(2, 3), (2, 5, 4), (2, 7, 2, 2), (2, 1, 2, 2, 2)], ids=str)
 def test_an_odd_channel_count_is_refused(library, shape):
     parameters = array(library, np.ones(shape), "float32")
@@ -552,6 +559,18 @@ def test_a_bad_index_of_torch_is_refused(name):
     args, options = arguments(name, "numpy")
     says = ("index", "must", "got", "torch|Tensor")
     assert_refused(CALLS[name][0], *args, index=torch.tensor([0, 1]), kinds=TypeError, says=says, **options)
+
+
+@libraries
+def test_ids_of_any_integer_kind_are_the_same_ids(library):
+    mean = array(library, np.zeros((3, 4)), "float32")
+    want = host(ag.sample(mean, mean, rng=0, index=[5, 0, 200]))
+    for kind in (np.uint8, np.int16, np.int32, np.uint32, np.int64, np.uint64):
+        got = host(ag.sample(mean, mean, rng=0, index=np.array([5, 0, 200], kind)))
+        np.testing.assert_array_equal(got, want)
+    for ids in ((5, 0, 200), array(library, np.array([5, 0, 200]))):
+        np.testing.assert_array_equal(host(ag.sample(mean, mean, rng=0, index=ids)), want)
+    assert tuple(ag.sample(mean[:0], mean[:0], rng=0, index=[]).shape) == (0, 4)
 
 
 def test_an_index_for_arrays_without_a_first_axis_is_refused():
@@ -869,6 +888,14 @@ def test_bad_sample_shapes_are_refused_before_anything_is_drawn(sample_shape, ki
         assert_refused(q.sample, generator, sample_shape=sample_shape, kinds=kinds, says=says)
 
 
+def test_more_draws_than_there_are_numbers_for_are_refused_before_any_memory_is_asked_for():
+    generator = np.random.default_rng(3)
+    mean, count = ones(2, 4), (2**20, 2**20)
+    says = ("sample_shape", "must", "got", re.escape(str(count)))
+    assert_refused(ag.sample, mean, mean, rng=generator, sample_shape=count, kinds=ValueError, says=says)
+    assert_refused(Q(ones(2, 8)).sample, generator, sample_shape=count, kinds=ValueError, says=says)
+
+
 def test_random_normal_refuses_what_is_no_namespace():
     assert_refused(ag.random.normal, 3, rng=0, xp="numpy", kinds=TypeError, says=("xp", "must", "got", "numpy"))
     assert_refused(ag.random.normal, 3, rng=0, xp=3, kinds=TypeError, says=("xp", "must", "got", "3"))
@@ -888,8 +915,12 @@ EMPTY = [
 ]
 
 
-@pytest.mark.parametrize("library", EVERY_LIBRARY)
-@pytest.mark.parametrize(("shape", "axis"), EMPTY, ids=str)
+# JAX compiles for every shape, so it gets fewer.
+@pytest.mark.parametrize(
+    ("library", "shape", "axis"),
+    [(name, *case) for name in EVERY_LIBRARY for case in (EMPTY[1:4] if name == "jax" else EMPTY)],
+    ids=str,
+)
 def test_empty_distributions_give_results_of_the_right_shape(library, shape, axis):
     q = Q(array(library, np.ones(shape), "float32"), axis=axis)
     mean_shape = list(shape)
@@ -983,8 +1014,6 @@ def test_one_element_works(library):
 
 # NaN and inf: no error and no warning (which pytest makes an error)
 
-BAD = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
-
 
 @pytest.mark.parametrize("library", EVERY_LIBRARY)
 @pytest.mark.parametrize("kind", ["hard", "soft", "straight-through"])
@@ -1016,7 +1045,7 @@ def test_nan_reaches_the_results_of_its_own_sample_and_no_others(library, dtype)
 
 
 @names
-@pytest.mark.parametrize("library", EVERY_LIBRARY)
+@pytest.mark.parametrize("library", ["numpy", "torch", "dask", "array_api_strict"])  # JAX has no such warnings
 def test_nan_and_inf_neither_raise_nor_warn(name, library):
     # Every combination of four values in the arguments of the function; pytest turns warnings into errors.
     function, arrays, options = CALLS[name]
@@ -1027,12 +1056,10 @@ def test_nan_and_inf_neither_raise_nor_warn(name, library):
         args = [array(library, g.ravel(), "float32") for g in grids[: len(arrays)]]
     kinds = [{}]
     if name in taking("bounds"):
-        # Compiling each of them for JAX takes a second, and the bounds are the same code everywhere.
-        few = [None, "hard"] if library == "jax" and name == "kl" else [None]
-        kinds = [{"bounds": kind} for kind in (few if library == "jax" else [None, "hard", "soft", "straight-through"])]
+        kinds = [{"bounds": kind} for kind in (None, "hard", "soft", "straight-through") if kind or name != "clamp"]
+    if library == "dask":
+        kinds = kinds[:2]  # a graph takes its time, and runs what NumPy ran
     for kind in kinds:
-        if name == "clamp" and kind["bounds"] is None:
-            continue
         result = function(*args, **{**options, **kind})
         for value in result if isinstance(result, tuple) else (result,):
             host(value)

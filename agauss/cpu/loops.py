@@ -44,7 +44,6 @@ from agauss.cpu.memory import (
 )
 
 LANES = 64  # sums run in this many lanes, whatever the vector width
-BLOCK = 4096  # elements summed in the computing dtype before their lanes are added up in float64
 CHUNK = 65536  # elements of a row that make one task, and one partial sum
 
 for _module in (noise, formulas):
@@ -284,8 +283,7 @@ def make_row_reduce(term, dtype, ins, outs, noisy, bounds, bounded, chained, sum
                         put(sinks, whole + k, values)
                         add_to(lanes, k, values[summed])
                     stores(d, outs, n_in, start, n, out_base, zero)
-                    if (column + TILE) % BLOCK == 0 or column + TILE >= chunk_end:
-                        total += lane_sum(lanes)
+                    total += lane_sum(lanes)
                 put_sum(d, task, total, zero)
 
     return _compiled(cfunc, row_reduce_kernel, SIGNATURE, error_model="numpy")

@@ -24,6 +24,7 @@ NUMBERS = {
     "EXP_LOW": (-104.0, -746.0),  # exp rounds to 0 below
     "EXP_HIGH": (89.0, 710.0),  # exp overflows from below here, with 2^n still a power that n's bits can hold
     "SCALE_LOW": (-87.0, -708.0),  # 2^(n - 1) is 0 or the least normal here, and exp nothing beside 1
+    "HALF_EXP_HIGH": (90.0, 711.0),  # exp(x) / 2 overflows from below here
 }
 
 
@@ -207,33 +208,32 @@ def exp(x):
 
 @inlined
 def _exp_parts(x):
-    """(x, r, t), x cut at overflow: r = x - n ln 2, but n = 0 up to |x| = 1, where taking away 1 or 1 + x cancels."""
-    low, high = number("SCALE_LOW", x), number("EXP_HIGH", x)
-    x = where(x > high, high, x)
-    cut = where(x < low, low, x)
-    t = fma(cut, number("LOG2E", x), number("ROUND", x))
+    """(x, r, 2^(n - 1)), x cut at overflow, with r = x - n ln 2.
+
+    n is 0 up to |x| = 1, where taking away 1 or 1 + x cancels, and at most the largest exponent.
+    """
+    low, high, overflow = number("SCALE_LOW", x), number("EXP_HIGH", x), number("HALF_EXP_HIGH", x)
+    x = where(x > overflow, overflow, x)
+    above = where(x < low, low, x)
+    t = fma(where(above > high, high, above), number("LOG2E", x), number("ROUND", x))
     one = like(1.0, x)
     t = where((x <= one) & (x >= -one), number("ROUND", x), t)
-    return x, _reduce(cut, t), t
+    return x, _reduce(above, t), half_power(t)
 
 
 @inlined
 def expm1(x):
-    x, r, t = _exp_parts(x)
-    s = half_power(t)
+    x, r, s = _exp_parts(x)
     y = fma(s, fma(r * r, polynomial("EXPM1X", r), r), s - like(0.5, x))
     return y + y
 
 
 @inlined
-def expm1x(x):
-    """exp(x) - 1 - x without cancellation."""
-    x, r, t = _exp_parts(x)
-    s = half_power(t)
+def half_expm1x(x):
+    """(exp(x) - 1 - x) / 2 without cancellation: (s r + s - 1/2) is exact where it nearly cancels x / 2."""
+    x, r, s = _exp_parts(x)
     half = like(0.5, x)
-    # Half the result, so that 2^n never overflows before it; (s r + s - 1/2) is exact where it nearly cancels x / 2.
-    y = fma(s, r * r * polynomial("EXPM1X", r), fma(s, r, s - half) - half * x)
-    return y + y
+    return fma(s, r * r * polynomial("EXPM1X", r), fma(s, r, s - half) - half * x)
 
 
 @inlined

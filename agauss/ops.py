@@ -315,8 +315,9 @@ def clamp(logvar: Any, *, bounds: Any, out: Any = None) -> Any:
     """logvar within its bounds, as a new array of its dtype.
 
     "hard", or a pair (low, high), cuts at the bounds; its gradient is 0 outside. "straight-through" cuts too, with the
-    gradient 1. "soft" goes ``low + softplus(y - low)`` with ``y = high - softplus(high - logvar)`` (Chua et al., 2018),
-    whose gradient is nowhere 0 until it underflows. (A library's own autograd sees "straight-through" as "hard".) Strings stand for [-30, 20]; (low, high, kind) says all. NaN stays.
+    gradient 1 (which a library's own autograd does not see). "soft" is ``low + softplus(y - low)`` with ``y = high -
+    softplus(high - logvar)`` (Chua et al., 2018), whose gradient is nowhere 0 until it underflows. Strings stand for
+    [-30, 20]; (low, high, kind) says all. NaN stays.
 
     Examples
     --------

@@ -1,0 +1,1 @@
+"""asv's suites: ours, peers, ratios, small, process. common has the work and the inputs, the same for all."""

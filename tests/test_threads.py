@@ -1,0 +1,427 @@
+"""Calls from many threads, in forked and spawned processes, under each of Numba's threading layers; with any number of
+threads; without a place for compiled code, and with one. All in processes of their own, which may die or hang.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import agauss as ag
+
+PACKAGE = Path(ag.__file__).parent
+LAYERS = {"omp": "omppool", "tbb": "tbbpool", "workqueue": "workqueue"}
+TIMEOUT = 150  # seconds; a hung child takes them all, a good one a few, or some ten where kernels must be compiled
+NOT_THERE = 77
+
+# Before every script: inputs of 50,035 elements, which are worked on in parallel, and of 1,029, which are not.
+PRELUDE = """
+import hashlib, os, sys, threading
+import numpy as np
+import agauss as ag
+
+def inputs(seed, shape=(5, 10_007), dtype="float32"):
+    return np.random.default_rng(seed).normal(size=(2, *shape)).astype(dtype)
+
+ARRAYS = {seed: inputs(seed, (5, 10_007) if seed % 2 else (3, 343)) for seed in range(8)}
+
+def work(seed):
+    mean, logvar = ARRAYS[seed]
+    values = [ag.kl(mean, logvar), ag.kl(mean, logvar, axis=1), ag.sample(mean, logvar, rng=seed)]
+    values += ag.sample_vjp(mean, logvar, cotangent=1.0, rng=seed)
+    return b"".join(np.asarray(v).tobytes() for v in values)
+"""
+
+
+def environment(**settings):
+    """This process's, without settings of Numba's own, but for those given."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "OMP_"))}
+    return {**inherited, **{name: str(value) for name, value in settings.items()}}
+
+
+def run(script, tmp_path, *, prelude=PRELUDE, code=0, **settings):
+    """What the script prints, in a process that must end with the code in time."""
+    file = tmp_path / "script.py"
+    file.write_text(prelude + script)
+    done = subprocess.run(
+        [sys.executable, file],
+        cwd=tmp_path,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    if done.returncode == NOT_THERE:
+        pytest.skip(done.stdout.strip())
+    assert done.returncode == code, done.stderr[-3000:]
+    return done
+
+
+def under(layer, script, tmp_path, **settings):
+    """The script under a threading layer, where that can be loaded; the script must have used it."""
+    check = f"""
+import importlib, sys
+try:
+    importlib.import_module("numba.np.ufunc.{LAYERS[layer]}")
+except ImportError as error:
+    print("threading layer {layer} cannot be loaded here:", error)
+    sys.exit({NOT_THERE})
+"""
+    script += f"""
+    import numba
+    assert numba.threading_layer() == "{layer}", numba.threading_layer()
+    print("done")
+"""
+    done = run(script, tmp_path, prelude=check + PRELUDE, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS=2, **settings)
+    assert done.stdout.splitlines()[-1] == "done"
+    return done
+
+
+EIGHT_THREADS = """
+if __name__ == "__main__":
+    want = None if COLD else {seed: work(seed) for seed in ARRAYS}
+    got = {seed: [] for seed in ARRAYS}
+    barrier = threading.Barrier(8)
+
+    def run(seed):
+        barrier.wait()
+        for _ in range(125):
+            got[seed].append(work(seed))
+
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in ARRAYS]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    want = want or {seed: work(seed) for seed in ARRAYS}
+    for seed, values in got.items():
+        assert len(values) == 125
+        assert set(values) == {want[seed]}, seed
+"""
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_eight_threads_make_a_thousand_calls_each_with_the_serial_results(layer, tmp_path):
+    under(layer, "COLD = False" + EIGHT_THREADS, tmp_path)
+
+
+def test_eight_threads_may_make_the_very_first_calls(tmp_path):
+    run("COLD = True" + EIGHT_THREADS, tmp_path)
+
+
+AFTER_A_PARALLEL_CALL = """
+import multiprocessing
+
+def check(want):
+    os._exit(0 if work(1) == want else 1)
+
+if __name__ == "__main__":
+    want = work(1)
+    child = os.fork()
+    if child == 0:
+        check(want)
+    assert os.waitpid(child, 0)[1] == 0
+
+    process = multiprocessing.get_context("fork").Process(target=check, args=(want,))
+    process.start()
+    process.join(100)
+    assert process.exitcode == 0, process.exitcode
+
+    child = os.fork()  # and a grandchild
+    if child == 0:
+        grandchild = os.fork()
+        if grandchild == 0:
+            check(want)
+        os._exit(0 if os.waitpid(grandchild, 0)[1] == 0 and work(1) == want else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert work(1) == want
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("layer", LAYERS)
+def test_forked_children_work_after_a_parallel_call(layer, tmp_path):
+    under(layer, AFTER_A_PARALLEL_CALL, tmp_path)
+
+
+AMID_PARALLEL_CALLS = """
+if __name__ == "__main__":
+    want = {seed: work(seed) for seed in (1, 3)}
+    stop = threading.Event()
+
+    def run(seed):
+        while not stop.is_set():
+            assert work(seed) == want[seed]
+
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in want]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if work(1) == want[1] and work(3) == want[3] else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    stop.set()
+    for thread in threads:
+        thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("layer", LAYERS)
+def test_forked_children_work_while_other_threads_are_in_parallel_calls(layer, tmp_path):
+    """A lock held by a thread of the parent's is held for ever in the child, unless it is made anew."""
+    under(layer, AMID_PARALLEL_CALLS, tmp_path)
+
+
+POOL = """
+import multiprocessing
+
+if __name__ == "__main__":
+    want = [work(seed) for seed in ARRAYS]
+    with multiprocessing.get_context(METHOD).Pool(2) as pool:
+        assert pool.map_async(work, ARRAYS).get(100) == want
+    print("done")
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_multiprocessing_pools_give_the_parents_results(method, tmp_path):
+    if method == "fork" and not hasattr(os, "fork"):
+        pytest.skip("no fork here")
+    assert run(f"METHOD = {method!r}\n" + POOL, tmp_path).stdout == "done\n"
+
+
+DATA_LOADER = """
+import torch
+
+class Latents(torch.utils.data.Dataset):
+    def __init__(self, parameters):
+        self.parameters = parameters
+
+    def __len__(self):
+        return len(self.parameters)
+
+    def __getitem__(self, i):
+        mean, logvar = self.parameters[i : i + 1, :4], self.parameters[i : i + 1, 4:]
+        z = ag.sample(mean, logvar, rng=7, index=[i])
+        tensors = ag.sample(torch.from_numpy(mean), torch.from_numpy(logvar), rng=7, index=[i])
+        return torch.from_numpy(z[0]), tensors[0]
+
+if __name__ == "__main__":
+    parameters = inputs(0, (6, 8, 96, 96))[0]
+    want = torch.from_numpy(ag.sample_and_kl(parameters, rng=7, bounds=None)[0])
+    batches = list(torch.utils.data.DataLoader(Latents(parameters), 3, num_workers=2, multiprocessing_context="fork"))
+    assert torch.equal(torch.cat([z for z, _ in batches]), want)
+    torch.testing.assert_close(torch.cat([z for _, z in batches]), want, rtol=1e-5, atol=1e-6)
+    print("done")
+"""
+
+
+def test_a_torch_data_loader_with_workers_gives_the_batchs_samples(tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed")
+    # From a parent that has run parallel code; 36,864 elements a sample, enough to run in parallel again.
+    assert run(DATA_LOADER, tmp_path).stdout == "done\n"
+
+
+# The number of threads
+
+DIGESTS = """
+import numba
+assert numba.get_num_threads() == int(os.environ["NUMBA_NUM_THREADS"])
+
+def show(name, *values):
+    print(name, hashlib.sha256(b"".join(np.asarray(v).tobytes() for v in values)).hexdigest())
+
+for dtype in ("float32", "float64", "float16"):
+    for shape in ((16, 8, 64, 64), (7, 33, 331), (100_003,), (300, 1025), (50_021, 3), (1, 999_983)):
+        if dtype != "float32" and shape != (7, 33, 331):
+            continue
+        mean, logvar = inputs(1, shape, dtype)
+        events = tuple(range(1, len(shape)))
+        show(f"{dtype} {shape} all", ag.kl(mean, logvar))
+        show(f"{dtype} {shape} events", ag.kl(mean, logvar, axis=events))
+        show(f"{dtype} {shape} first", ag.nll(mean, logvar, logvar, axis=0))
+        show(f"{dtype} {shape} sample", ag.sample(mean, logvar, rng=7), ag.sample(mean, logvar, rng=7, sample_shape=2))
+        show(f"{dtype} {shape} vjp", *ag.sample_vjp(mean, logvar, cotangent=1.0, rng=7))
+        show(f"{dtype} {shape} broadcast vjp", *ag.kl_vjp(mean[:1], logvar, cotangent=1.0))
+q = ag.DiagonalGaussianDistribution(inputs(2, (16, 8, 64, 64))[0])
+show("distribution", *q.sample_and_kl(7), q.kl(), q.entropy())
+"""
+
+
+def test_neither_the_number_of_threads_nor_their_layer_changes_a_bit(tmp_path):
+    alone = run(DIGESTS, tmp_path, NUMBA_NUM_THREADS=1).stdout
+    assert len(alone.splitlines()) == 49
+    for threads in (2, 5):
+        assert run(DIGESTS, tmp_path, NUMBA_NUM_THREADS=threads).stdout == alone
+    assert run(DIGESTS, tmp_path, NUMBA_NUM_THREADS=2, NUMBA_THREADING_LAYER="workqueue").stdout == alone
+
+
+@pytest.mark.parametrize("layer", ["nonsense", "tbb"])
+def test_calls_are_serial_where_the_layer_that_is_asked_for_is_not_there(layer, tmp_path):
+    script = "print(hashlib.sha256(work(1)).hexdigest())"
+    assert run(script, tmp_path, NUMBA_THREADING_LAYER=layer).stdout == run(script, tmp_path).stdout
+
+
+# What is imported
+
+LIBRARIES = ("numba", "llvmlite", "cupy", "torch", "jax", "dask", "scipy", "ml_dtypes")
+
+
+def test_importing_agauss_imports_no_array_library_and_no_compiler(tmp_path):
+    script = f"import sys, agauss; print([name for name in {LIBRARIES} if name in sys.modules])"
+    assert run(script, tmp_path, prelude="").stdout == "[]\n"
+
+
+def test_numpy_calls_import_no_other_array_library(tmp_path):
+    script = """
+work(1), work(2)
+q = ag.DiagonalGaussianDistribution(inputs(0, (2, 8, 4))[0])
+q.sample(None), q.kl(), q.kl(q), q.nll(q.mean), q.entropy(), q.std, q.var, q.mode(), repr(q)
+ag.sample_and_kl_vjp(inputs(0, (2, 8))[0], cotangent=(1.0, 1.0), rng=7)
+ag.random.normal(5, rng=np.random.default_rng(7))
+print([name for name in ("cupy", "torch", "jax", "dask", "ml_dtypes") if name in sys.modules])
+"""
+    assert run(script, tmp_path).stdout == "[]\n"
+
+
+def test_numba_may_have_been_used_before(tmp_path):
+    script = """
+import numba
+
+@numba.njit(parallel=True)
+def total(x):
+    s = 0.0
+    for i in numba.prange(x.size):
+        s += x[i]
+    return s
+
+assert total(np.ones(100_000)) == 100_000
+numba.set_num_threads(1)
+alone = work(1)
+numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+assert work(1) == alone
+assert numba.get_num_threads() == numba.config.NUMBA_NUM_THREADS
+assert total(np.ones(100_000)) == 100_000
+print("done")
+"""
+    assert run(script, tmp_path, NUMBA_NUM_THREADS=2).stdout == "done\n"
+
+
+# The cache of compiled kernels
+
+KL = """
+print(ag.__file__)
+print(float(ag.kl(np.full(3, 2.0, np.float32), np.ones(3, np.float32))), float(ag.kl(*ARRAYS[1])))
+"""
+
+
+def kl_by(place, tmp_path, **settings):
+    """KL of a small and of a large array, by the package at a place."""
+    # Python's own compiled files look at the length and the second of a source, which an edit below keeps.
+    settings = {"PYTHONPATH": place, "PYTHONDONTWRITEBYTECODE": "1", "NUMBA_NUM_THREADS": 2, **settings}
+    file, values = run(KL, tmp_path, **settings).stdout.splitlines()
+    assert Path(file).is_relative_to(place)
+    return tuple(float(value) for value in values.split())
+
+
+def copy_of_the_package(tmp_path):
+    place = tmp_path / "site"
+    shutil.copytree(PACKAGE, place / "agauss", ignore=shutil.ignore_patterns("__pycache__"))
+    return place
+
+
+def files_under(folder):
+    return {str(file): (file.stat().st_size, file.stat().st_mtime_ns) for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_second_process_takes_its_kernels_from_the_cache(tmp_path):
+    cache, seen = tmp_path / "cache", []
+    for hash_seed in (1, 2):  # what is cached must depend neither on the order of a set nor on an object's address
+        run("work(1), work(2)", tmp_path, NUMBA_CACHE_DIR=cache, NUMBA_NUM_THREADS=2, PYTHONHASHSEED=hash_seed)
+        seen.append(files_under(cache))
+    assert len(seen[0]) >= 6  # an index and machine code, for a map, a row-reduce and the parallel loop at least
+    assert seen[1] == seen[0]
+
+
+def test_an_edited_formula_is_used_by_the_next_process(tmp_path):
+    """Numba would look at loops.py alone; and the time of the edited file is as it was."""
+    place, cache = copy_of_the_package(tmp_path), tmp_path / "cache"
+    file = place / "agauss" / "formulas.py"
+    text, status = file.read_text(), file.stat()
+    whole = kl_by(place, tmp_path, NUMBA_CACHE_DIR=cache)
+
+    doubled, n = re.subn(r"(def kl_prior\(.*\n(?: +#.*\n)* +return )(.*)", r"\1m.like(2.0, mean) * (\2)", text)
+    assert n == 1
+    file.write_text(doubled)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert kl_by(place, tmp_path, NUMBA_CACHE_DIR=cache) == tuple(2 * value for value in whole)
+
+    before = files_under(cache)
+    file.write_text(text)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert kl_by(place, tmp_path, NUMBA_CACHE_DIR=cache) == whole
+    assert files_under(cache) == before  # the first machine code was still there
+
+
+COMPILED_FROM = (
+    "formulas.py",
+    "noise.py",
+    "coefficients.py",
+    *(f"cpu/{name}.py" for name in ("mathlib", "memory", "loops")),
+)
+
+
+def test_the_caches_digest_changes_with_every_source_of_a_kernel(tmp_path):
+    place = copy_of_the_package(tmp_path)
+    for name in COMPILED_FROM:
+        (place / "agauss" / name).chmod(0o644)
+    script = f"""
+from pathlib import Path
+from agauss.cpu import kernels
+
+digests = [kernels.source_digest.__wrapped__()]
+for name in {COMPILED_FROM}:
+    file = Path(ag.__file__).parent / name
+    text = file.read_text()
+    file.write_text(text + "#")
+    digests.append(kernels.source_digest.__wrapped__())
+    file.write_text(text)
+assert kernels.source_digest.__wrapped__() == digests[0]
+print(len(set(digests)))
+"""
+    assert run(script, tmp_path, PYTHONPATH=place).stdout == f"{1 + len(COMPILED_FROM)}\n"
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_read_only_install_works_without_a_cache(asked, tmp_path):
+    """None of the folders that Numba would try can be made: root may write anywhere, but not in what is a file."""
+    place = copy_of_the_package(tmp_path)
+    for folder in ("agauss", "agauss/cpu"):
+        (place / folder / "__pycache__").write_text("")
+    (tmp_path / "file").write_text("")
+    nowhere = tmp_path / "file" / "cache"
+    settings = {"HOME": nowhere, "XDG_CACHE_HOME": nowhere, "LOCALAPPDATA": nowhere}
+    if asked:
+        settings["NUMBA_CACHE_DIR"] = nowhere
+    before = files_under(place)
+    assert kl_by(place, tmp_path, **settings) == kl_by(PACKAGE.parent, tmp_path)
+    assert files_under(place) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of files")
+def test_a_full_disk_stops_no_call(tmp_path):
+    """The folder of the cache can be made, and nothing can be written in it."""
+    script = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+value = float(ag.kl(np.full(3, 2.0, np.float32), np.ones(3, np.float32)))
+sys.stdout.write(repr(value))
+"""
+    done = run(script, tmp_path, NUMBA_CACHE_DIR=tmp_path / "cache")
+    assert float(done.stdout) == kl_by(PACKAGE.parent, tmp_path)[0]

@@ -1,6 +1,7 @@
 """agauss: the diagonal Gaussian for every array library."""
 
 from agauss import random
+from agauss.cpu import launch as _launch  # noqa: F401, to see forks from here on, whoever started Numba's threads
 from agauss.distributions import DiagonalGaussianDistribution, DiracDistribution
 from agauss.ops import (
     clamp,

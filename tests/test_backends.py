@@ -640,8 +640,8 @@ def test_values_and_gradients_at_the_edges_are_those_of_the_loops(library, dtype
 
 @pytest.mark.parametrize("name", EDGE_CALLS)
 @pytest.mark.parametrize(("library", "dtype"), [("torch", "float32"), ("torch", "float64"), ("jax", "float32")])
-def test_autodiff_at_the_edges_is_that_of_the_vjps_and_never_nan(library, dtype, name):
-    """Wherever value and precision are finite: the chain rule through an infinity is 0 * inf, whatever the formula."""
+def test_autodiff_at_the_edges_is_that_of_the_vjps_while_value_and_precision_are_finite(library, dtype, name):
+    """And never NaN there; the chain rule through an infinity is 0 * inf, whatever the formula."""
     op, kind, options = EDGE_CALLS[name]
     plain = edge_primals(kind, dtype)
     primals = [to(library, p) for p in plain]

@@ -119,7 +119,8 @@ def like(value: float, library: Library, model: Any) -> Any:
     """A number as an array without dimensions, of the model's dtype and device."""
     device = device_of(model)
     options = {} if device is None else {"device": device}
-    return library.xp.asarray(value, dtype=model.dtype, **options)
+    with np.errstate(over="ignore"):  # a number beyond the dtype is inf
+        return library.xp.asarray(value, dtype=model.dtype, **options)
 
 
 def floating(name: str, dtype: Any) -> str:

@@ -372,7 +372,8 @@ def sample(
     rng : None, int, Key, numpy.random.SeedSequence, or NumPy or CuPy Generator
         None takes fresh entropy; a Generator is advanced by one draw.
     index : integers, shape (B,), optional
-        The ids of the samples along the first axis, 0 ... B - 1 by default: a data set's own, say.
+        The ids of the samples along the first axis, 0 ... B - 1 by default: a data set's own, say. A negative id is
+        refused in NumPy arrays and lists; in other arrays, where looking may stop a device, it is taken modulo 2**64.
     sample_shape : int or tuple of ints
         Independent draws, along new leading axes.
     bounds : see ``kl``

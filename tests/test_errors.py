@@ -1164,3 +1164,15 @@ def test_moments_without_spread_are_lifted_to_the_lower_bound(library):
         assert host(unbounded.logvar)[0, 0] == -np.inf
     negative = Q.from_moments(array(library, np.array([[1.0, -1.0]]), "float32"), second="std")
     assert np.isnan(host(negative.logvar)[0, 0])
+
+
+def test_arrays_on_different_devices_are_refused():
+    torch = pytest.importorskip("torch")
+    here, elsewhere = torch.zeros(2, 2), torch.zeros(2, 2, device="meta")
+    for call in (
+        lambda: ag.kl(here, elsewhere),
+        lambda: ag.nll(here, here, elsewhere),
+        lambda: ag.kl_vjp(here, here, cotangent=elsewhere, axis=()),
+    ):
+        with pytest.raises(ValueError, match="must be on the device of .*cpu; got meta"):
+            call()

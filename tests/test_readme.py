@@ -1,0 +1,33 @@
+"""What the README says and can be run: its example, its commands, and its figures against the measured table."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_example_runs_and_says_the_truth():
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    exec(example, names)
+    z, parameters = names["z"], names["parameters"]
+    assert z.shape == (16, 4, 32, 32)
+    assert names["kl"].shape == (16,)
+    assert names["d_parameters"].shape == parameters.shape
+    assert (names["half"] == z[8:]).all()
+    assert names["d_z"].shape == names["d_mean"].shape == names["d_logvar"].shape == z.shape
+
+
+def test_each_command_is_one_line_that_makes_its_own_environment():
+    commands = re.findall(r"^    (python3 .*)$", README, re.MULTILINE)
+    assert len(commands) == 2
+    assert all(command.startswith("python3 -m venv .venv && ") for command in commands)
+
+
+def test_every_speed_is_one_that_was_measured():
+    measured = (ROOT / "docs" / "cpu-results.md").read_text()
+    rows = [line.split("|") for line in README.split("## Speed")[1].splitlines() if re.match(r"\| .*\d", line)][1:]
+    assert len(rows) == 11
+    for _, _, ours, against, theirs, ratio, _ in rows:
+        assert f"|{against}|{ours}|{theirs}|{ratio}|" in measured

@@ -1174,5 +1174,5 @@ def test_arrays_on_different_devices_are_refused():
         lambda: ag.nll(here, here, elsewhere),
         lambda: ag.kl_vjp(here, here, cotangent=elsewhere, axis=()),
     ):
-        with pytest.raises(ValueError, match="must be on the device of .*cpu; got meta"):
+        with pytest.raises(ValueError, match=r"must be on the device of .*cpu; got meta"):
             call()

@@ -20,7 +20,7 @@ ARRAY_LIBRARIES = ("torch", "jax", "jaxlib", "cupy", "dask", "tensorflow", "arra
 
 # From below to above: a file may import what is in a lower layer or in its own folder. "agauss" is the package itself.
 LAYERS = (
-    ("formulas", "coefficients", "noise"),
+    ("formulas", "coefficients", "noise", "strides"),
     ("reference", "cpu", "cuda"),
     ("dispatch",),
     ("arguments",),

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from agauss.cpu import memory
+from agauss.strides import coalesce, in_elements
 
-CHUNK, LANES = 65536, 64  # loops.py says what they are
+CHUNK, LANES = 65536, 128  # loops.py says what they are
 
 
 # An array without its data: shape, strides in bytes, item size, storage and the bounds on its values. The storage of
@@ -32,33 +33,7 @@ def _strides(array: Array, shape: tuple[int, ...]) -> list[int]:
     own_shape, own_strides, itemsize, storage, _, _ = array
     if storage is None:
         return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    own = [0 if n == 1 else s // itemsize for n, s in zip(own_shape, own_strides, strict=True)]
-    return [0] * (len(shape) - len(own)) + own
-
-
-def _coalesce(
-    extents: list[int], strides: list[tuple[int, ...]], batch: int
-) -> tuple[list[int], list[tuple[int, ...]], int]:
-    """The fewest dimensions that walk the same elements in the same order; dimension `batch` is left alone."""
-    shape: list[int] = []
-    steps: list[tuple[int, ...]] = []
-    batch_axis = -1
-    for axis, (extent, step) in enumerate(zip(extents, strides, strict=True)):
-        if axis == batch:
-            batch_axis = len(shape)
-        elif extent == 1:
-            continue
-        elif (
-            shape
-            and batch_axis != len(shape) - 1
-            and all(s == t * extent for s, t in zip(steps[-1], step, strict=True))
-        ):
-            shape[-1] *= extent
-            steps[-1] = step
-            continue
-        shape.append(extent)
-        steps.append(step)
-    return shape, steps, batch_axis
+    return in_elements(own_shape, own_strides, itemsize, len(shape))
 
 
 def _bits(x: float) -> int:
@@ -78,7 +53,7 @@ def plan(
     by_array = [_strides(a, shape) for a in arrays]
     strides = [tuple(s[axis] for s in by_array) for axis in order]
     batch = order.index(0) if indexed else -1
-    extents, steps, batch_axis = _coalesce([shape[axis] for axis in order], strides, batch)
+    extents, steps, batch_axis = coalesce([shape[axis] for axis in order], strides, batch)
     if not extents:
         extents, steps = [1], [(0,) * len(arrays)]
 

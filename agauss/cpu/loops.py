@@ -43,7 +43,7 @@ from agauss.cpu.memory import (
     target,
 )
 
-LANES = 64  # sums run in this many lanes, whatever the vector width
+LANES = 128  # sums run in this many lanes, whatever the vector width
 CHUNK = 65536  # elements of a row that make one task, and one partial sum
 
 for _module in (noise, formulas):

@@ -5,7 +5,6 @@ vector width or on where in an array it stands. Every function takes float32 or 
 are measured against mpmath in tests/test_mathlib.py and listed in docs/numerics.md.
 """
 
-import math
 import sys
 
 from llvmlite import ir
@@ -17,24 +16,12 @@ from agauss import coefficients, noise
 _vocabulary = sys.modules[__name__]
 inlined = register_jitable(forceinline=True)  # a call left in a loop's body keeps it from its vectors
 
-# name -> (float32's, float64's)
-NUMBERS = {
-    "LOG2E": (1 / math.log(2), 1 / math.log(2)),
-    "ROUND": (1.5 * 2**23, 1.5 * 2**52),  # adding it rounds to an integer, left in the low bits
-    "EXP_LOW": (-104.0, -746.0),  # exp rounds to 0 below
-    "EXP_HIGH": (89.0, 710.0),  # exp overflows from below here, with 2^n still a power that n's bits can hold
-    "SCALE_LOW": (-87.0, -708.0),  # 2^(n - 1) is 0 or the least normal here, and exp nothing beside 1
-    "HALF_EXP_HIGH": (90.0, 711.0),  # exp(x) / 2 overflows from below here
-}
-
 
 def _is64(numba_type):
     return numba_type.bitwidth == 64
 
 
 def _constant(name, numba_type):
-    if name in NUMBERS:
-        return NUMBERS[name][_is64(numba_type)]
     return getattr(coefficients, name + ("_F64" if _is64(numba_type) else "_F32"))
 
 
@@ -82,7 +69,7 @@ def sqrt(typing_context, x):
 
 @intrinsic(prefer_literal=True)
 def number(typing_context, name, x):
-    """The constant `name`, of NUMBERS or of coefficients.py, in x's dtype."""
+    """The constant `name`, of coefficients.py, in x's dtype."""
     c = _constant(name.literal_value, x)
 
     def codegen(context, builder, signature, args):
@@ -115,7 +102,7 @@ def _power_of_two(builder, exponent, x_type, float_type):
 def _integer_of(builder, t, x_type):
     """n of t = n + ROUND, as an integer: the difference of the bits."""
     bits = _bits_type(x_type)
-    magic = ir.Constant(t.type, NUMBERS["ROUND"][_is64(x_type)])
+    magic = ir.Constant(t.type, _constant("ROUND", x_type))
     return builder.sub(builder.bitcast(t, bits), builder.bitcast(magic, bits))
 
 

@@ -1,0 +1,300 @@
+"""CuPy arrays in, CuPy arrays out: map and row-reduce a term by a CUDA kernel; knows no formula.
+
+The same two functions as cpu/backend.py, with the same bits. All that touches a device is the runtime's (device.py), so
+the tests run this file with another.
+"""
+
+import struct
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from agauss.cuda.source import ITEMSIZE, Spec
+from agauss.noise import MASK32, NORMALS_PER_BLOCK, Noise
+from agauss.strides import coalesce, in_elements
+
+Shape = tuple[int, ...]
+Form = tuple[Shape, Shape, str, int]  # shape, strides, dtype, how far off 16 bytes its address is
+Limits = tuple[tuple[int, str, float, float], ...]
+
+# Of kernels.cu.
+LANES, TILE, CHUNK, SHORT = 128, 1024, 65536, 2048
+SUMS, PARTIALS, COUNTER, SEED_LOW, SEED_HIGH, DRAW, STREAM, INDEX, LOW = range(9, 18)  # places in struct Work
+
+WARP, THREADS = 32, 256
+TASKS = 2048  # what there is to do is cut into so many tasks where it can be, enough for any device
+MAX_PIECE = 2048  # vectors that a block maps in one task at most
+BLOCKS_PER_PROCESSOR = 16  # more than are resident, so that blocks that end early make room for others
+
+
+class Work(NamedTuple):
+    """All that is the same in calls with arrays of the same forms."""
+
+    spec: Spec
+    template: np.ndarray
+    addresses: tuple[int, ...]  # where the arrays' addresses go; the noise's, which has none, is left out
+    threads: int
+    tasks: int
+    kept: Shape  # the shape of the sum
+    partials: int
+
+
+class Backend:
+    """map and row_reduce on the arrays of a runtime."""
+
+    def __init__(self, runtime: Any) -> None:
+        self.runtime = runtime
+        self.empty = runtime.empty
+
+    def map(
+        self,
+        term: Callable[..., Any],
+        arrays: Sequence[Any],
+        shape: Shape,
+        dtypes: Sequence[Any],
+        *,
+        bounds: Limits = (),
+        cotangents: int = 0,
+        noise: Noise | None = None,
+        outs: Sequence[Any] | None = None,
+    ) -> tuple[Any, ...]:
+        with self.runtime.on(arrays[0]):
+            made = [None if t is None else self.empty(shape, t, arrays[0]) for t in dtypes] if outs is None else outs
+            self._run(term, arrays, made, None, shape, None, bounds, cotangents, noise, -1, outs is not None)
+            return tuple(made)
+
+    def row_reduce(
+        self,
+        term: Callable[..., Any],
+        arrays: Sequence[Any],
+        shape: Shape,
+        axes: Shape,
+        dtypes: Sequence[Any],
+        *,
+        bounds: Limits = (),
+        cotangents: int = 0,
+        noise: Noise | None = None,
+        summed: int = 0,
+        outs: Sequence[Any] | None = None,
+    ) -> tuple[Any, ...]:
+        with self.runtime.on(arrays[0]):
+            made = [self.empty(shape, t, arrays[0]) for t in dtypes[:-1]] if outs is None else list(outs)
+            total = self._run(
+                term, arrays, made, dtypes[-1], shape, axes, bounds, cotangents, noise, summed, outs is not None
+            )
+            return (*made, total)
+
+    def _run(
+        self,
+        term: Callable[..., Any],
+        arrays: Sequence[Any],
+        results: Sequence[Any],
+        dtype: Any,
+        shape: Shape,
+        axes: Shape | None,
+        bounds: Limits,
+        cotangents: int,
+        noise: Noise | None,
+        summed: int,
+        callers: bool,
+    ) -> Any:
+        """Fill the results, and return the sum over the axes, if any. `callers`: the results may overlap the inputs."""
+        runtime = self.runtime
+        arrays = [a if self._by_items(a) else a.copy() for a in arrays]
+        sinks = [self._apart(out, arrays) for out in results] if callers else results
+        work = _prepare(
+            term.__name__,
+            shape,
+            axes,
+            tuple([self._form(a) for a in arrays]),
+            tuple([None if a is None else self._form(a) for a in sinks]),
+            None if dtype is None else np.dtype(dtype).name,
+            bounds,
+            cotangents,
+            None if noise is None else noise.index is not None,
+            summed,
+        )
+        total = None if axes is None else self.empty(work.kept, dtype, arrays[0])
+        if work.tasks == 0:
+            if total is not None:
+                total[...] = 0
+            return total
+
+        words = work.template.copy()
+        owners = [*arrays, *(a for a in sinks if a is not None)]
+        words[list(work.addresses)] = [runtime.address(a) for a in owners]
+        index = partials = None
+        if noise is not None:
+            seed = noise.key.seed
+            words[SEED_LOW : STREAM + 1] = seed & MASK32, seed >> 32, noise.draw, noise.key.stream
+            if noise.index is not None:
+                index = runtime.ids(noise.index, arrays[0])
+                words[INDEX] = runtime.address(index)
+        if total is not None:
+            words[SUMS] = runtime.address(total)
+            if work.partials:
+                partials = self.empty((work.partials,), np.float64, arrays[0])
+                words[PARTIALS], words[COUNTER] = runtime.address(partials), runtime.counter()
+        blocks = min(work.tasks, runtime.processors() * BLOCKS_PER_PROCESSOR * THREADS // work.threads)
+        runtime.launch(work.spec, blocks, work.threads, words)
+        if callers:
+            for sink, out in zip(sinks, results, strict=True):
+                if sink is not out:
+                    out[...] = sink
+        return total
+
+    def _form(self, a: Any) -> Form:
+        return a.shape, a.strides, a.dtype.name, self.runtime.address(a) % 16
+
+    def _by_items(self, a: Any) -> bool:
+        """Whether an array can be read by items."""
+        return self.runtime.address(a) % a.itemsize == 0 and not any(stride % a.itemsize for stride in a.strides)
+
+    def _apart(self, out: Any, arrays: Sequence[Any]) -> Any:
+        """`out`, or a new array where writing there would change what is still to be read."""
+        if out is None:
+            return None
+        for a in arrays:
+            same = self.runtime.address(a) == self.runtime.address(out) and a.strides == out.strides
+            if not (same and a.shape == out.shape and a.dtype == out.dtype) and self.runtime.may_overlap(a, out):
+                return self.empty(out.shape, out.dtype, out)
+        return out if self._by_items(out) else self.empty(out.shape, out.dtype, out)
+
+
+@lru_cache(maxsize=4096)
+def _prepare(
+    term: str,
+    shape: Shape,
+    axes: Shape | None,
+    sources: tuple[Form, ...],
+    sinks: tuple[Form | None, ...],
+    total: str | None,
+    bounds: Limits,
+    cotangents: int,
+    indexed: bool | None,
+    summed: int,
+) -> Work:
+    """The kernel and its words. `indexed` is None where there is no noise."""
+    kept = tuple([n for axis, n in enumerate(shape) if axes is None or axis not in axes])
+    if 0 in shape:
+        return Work(None, None, (), 0, 0, kept, 0)  # type: ignore[arg-type]
+    reduced = () if axes is None else tuple(sorted(axes))
+    forms = [form for form in (*sources, *sinks) if form is not None]
+    real = "float64" if any(dtype == "float64" for _, _, dtype, _ in forms) else "float32"
+    noisy = indexed is not None
+
+    # The strides of everything that has an address or, as the noise has, a linear index.
+    ndim = len(shape)
+    linear = [prod(shape[axis + 1 :]) for axis in range(ndim)]
+    by_array = [in_elements(s, strides, ITEMSIZE[dtype], ndim) for s, strides, dtype, _ in sources]
+    by_array += [linear] if noisy else []
+    by_array += [linear if f is None else in_elements(f[0], f[1], ITEMSIZE[f[2]], ndim) for f in sinks]
+
+    def dimensions(axes: Sequence[int]) -> tuple[list[int], list[Shape], int]:
+        batch = axes.index(0) if indexed and 0 in axes else -1
+        found = coalesce([shape[axis] for axis in axes], [tuple(s[axis] for s in by_array) for axis in axes], batch)
+        return found if found[0] else ([1], [(0,) * len(by_array)], -1)
+
+    if axes is None:
+        extents, strides, batch = dimensions(range(ndim))
+        inner, inner_strides = extents[-1:], strides[-1:]
+        outer, outer_strides = (extents[:-1], strides[:-1]) if extents[:-1] else ([1], [(0,) * len(by_array)])
+        batch += len(outer) + 1 - len(extents) if batch >= 0 else 0
+    else:
+        outer, outer_strides, batch = dimensions([axis for axis in range(ndim) if axis not in reduced])
+        inner, inner_strides, inner_batch = dimensions(reduced)
+        batch = len(outer) + inner_batch if inner_batch >= 0 else batch
+    rows, columns = prod(outer), prod(inner)
+    extents, strides = outer + inner, outer_strides + inner_strides
+
+    def step(k: int) -> int:
+        own = {s[k] for s in inner_strides}
+        return 0 if own == {0} else 1 if own == {1} and len(inner) == 1 else 2
+
+    steps = [step(k) for k in range(len(by_array))]
+    noise_at = len(sources)
+    noise_step = 0 if not noisy else 1 if steps[noise_at] == 1 and batch < len(outer) else 2
+    dtypes: list[str | None] = [dtype for _, _, dtype, _ in sources] + [None] * noisy
+    dtypes += [None if f is None else f[2] for f in sinks]
+    offsets = [form[3] for form in sources] + [0] * noisy + [0 if f is None else f[3] for f in sinks]
+    adjacent = [k for k, dtype in enumerate(dtypes) if dtype is not None and steps[k] == 1]
+
+    # Elements to a thread: 16 bytes of each array, but for rows of sums, whose lanes are what they are.
+    vector = 2 if real == "float64" else 4
+    if axes is None and adjacent and all(ITEMSIZE[dtypes[k]] == 2 for k in adjacent):
+        vector = 8
+    per_block = NORMALS_PER_BLOCK[64 if real == "float64" else 32]
+    whole = columns % vector == 0 and all(s != 2 or d is None for s, d in zip(steps, dtypes, strict=True))
+    for k in adjacent:
+        bytes_at_once = vector * ITEMSIZE[dtypes[k]]
+        whole = whole and offsets[k] % min(16, bytes_at_once) == 0
+        whole = whole and not any(s[k] * ITEMSIZE[dtypes[k]] % bytes_at_once for s in outer_strides)
+    if noisy:
+        whole = whole and noise_step == 1 and not any(s[noise_at] % per_block for s in outer_strides)
+
+    vectors = columns // vector if whole else (columns + vector - 1 + vector - 1) // vector
+    loop, packed, threads, partials = "map", False, THREADS, 0
+    tile_rows = pieces = parts = piece = 1
+    if axes is None:
+        piece = THREADS * max(1, min(MAX_PIECE, rows * vectors // TASKS) // THREADS)
+        packed = rows > 1 and vectors <= piece // 2
+        tile_rows = piece // vectors if packed else 1
+        pieces = 1 if packed else -(-vectors // piece)
+        tasks = -(-rows // tile_rows) * pieces
+    elif columns < LANES:
+        loop, tile_rows = "short_rows", SHORT // (columns | 1)
+        tasks = -(-rows // tile_rows)
+    else:
+        loop, pieces = "row_reduce", -(-columns // CHUNK)
+        tiles = -(-min(columns, CHUNK) // TILE)
+        piece = tiles if rows * pieces * 4 > TASKS else min(tiles, THREADS // WARP)
+        parts = -(-tiles // piece)
+        tasks = rows * pieces * parts
+        threads = WARP * min(THREADS // WARP, 1 << (piece - 1).bit_length())
+        if pieces * parts > 1:
+            partials = rows * pieces * (2 + (CHUNK // TILE if parts > 1 else 0))
+
+    spec = Spec(
+        loop,
+        term,
+        real,
+        tuple([(dtype, steps[k]) for k, (_, _, dtype, _) in enumerate(sources)]),
+        tuple([(None if f is None else f[2], steps[noise_at + noisy + k]) for k, f in enumerate(sinks)]),
+        len(outer),
+        len(extents),
+        vector,
+        whole,
+        packed,
+        next((k for k in adjacent if k < noise_at), -1) if not whole else -1,
+        noise_step,
+        batch if indexed else -1,
+        tuple([kind for _, kind, _, _ in bounds]),
+        _two([position for position, _, _, _ in bounds]),
+        _two([position - cotangents for position, _, _, _ in bounds]) if cotangents else (-1, -1),
+        summed,
+        total or "float32",
+        threads,
+    )
+    lows, highs = [[_bits(limit[k], real) for limit in bounds] + [0] * (2 - len(bounds)) for k in (2, 3)]
+    magic = -(-(2**32) // vectors)
+    head = [rows, columns, vectors, tile_rows, pieces, piece, parts, tasks, magic, *[0] * (LOW - SUMS), *lows, *highs]
+    words, addresses = head + extents, []
+    for k in range(len(by_array)):
+        if dtypes[k] is not None:
+            addresses.append(len(words))
+        words += [0, *(s[k] for s in strides)]
+    return Work(spec, np.array(words, dtype=np.int64), tuple(addresses), threads, tasks, kept, partials)
+
+
+def _two(positions: Sequence[int]) -> tuple[int, int]:
+    first, second = (*positions, -1, -1)[:2]
+    return first, second
+
+
+def _bits(x: float, real: str) -> int:
+    if real == "float64":
+        return int(struct.unpack("<q", struct.pack("<d", x))[0])
+    return int(np.float32(x).view(np.int32))

@@ -1,0 +1,173 @@
+// Made from agauss/formulas.py by docs/mirror.py.
+
+namespace agauss {
+
+constexpr double LOG_2PI = 1.8378770664093453;
+
+__device__ __forceinline__ auto value(auto x) {
+    return x;
+}
+
+__device__ __forceinline__ auto noise(auto x, auto eps) {
+    return eps;
+}
+
+__device__ __forceinline__ auto mode(auto mean, auto logvar) {
+    return mean;
+}
+
+__device__ __forceinline__ auto mode_vjp(auto g, auto mean, auto logvar) {
+    return values(g, like(0.0, logvar));
+}
+
+__device__ __forceinline__ auto std(auto logvar) {
+    return exp(like(0.5, logvar) * logvar);
+}
+
+__device__ __forceinline__ auto std_vjp(auto g, auto logvar) {
+    auto half = like(0.5, logvar);
+    return values((half * g) * exp(half * logvar));
+}
+
+__device__ __forceinline__ auto var(auto logvar) {
+    return exp(logvar);
+}
+
+__device__ __forceinline__ auto var_vjp(auto g, auto logvar) {
+    return values(g * exp(logvar));
+}
+
+__device__ __forceinline__ auto kl_prior(auto mean, auto logvar) {
+    return ((like(0.5, mean) * mean) * mean) + half_expm1x(logvar);
+}
+
+__device__ __forceinline__ auto kl_prior_vjp(auto g, auto mean, auto logvar) {
+    return values(g * mean, (like(0.5, mean) * g) * expm1(logvar));
+}
+
+__device__ __forceinline__ auto scaled(auto d, auto precision) {
+    auto nothing = (d == like(0.0, d)) & (precision == inf(d));
+    return d * where(nothing, like(1.0, d), precision);
+}
+
+__device__ __forceinline__ auto log_ratio(auto logvar, auto logvar2) {
+    auto t = logvar - logvar2;
+    auto shadow = t - logvar;
+    auto rest = (logvar - (t - shadow)) - (logvar2 + shadow);
+    auto zero = like(0.0, t);
+    auto infinity = inf(t);
+    auto same = logvar == logvar2;
+    return values(where(same, zero, t), where((same | (t == infinity)) | (t == -infinity), zero, rest));
+}
+
+__device__ __forceinline__ auto carried(auto y, auto rest, auto slope) {
+    auto zero = like(0.0, y);
+    auto infinite = y == inf(y);
+    return y + (where(infinite, zero, rest) * where(infinite, zero, slope));
+}
+
+__device__ __forceinline__ auto kl(auto mean, auto logvar, auto mean2, auto logvar2) {
+    auto half = like(0.5, mean);
+    auto d = mean - mean2;
+    auto [t, rest] = log_ratio(logvar, logvar2);
+    auto y = half_expm1x(t);
+    return ((half * d) * scaled(d, exp(-logvar2))) + carried(y, rest, y + (half * t));
+}
+
+__device__ __forceinline__ auto kl_vjp(auto g, auto mean, auto logvar, auto mean2, auto logvar2) {
+    auto half = like(0.5, mean);
+    auto one = like(1.0, mean);
+    auto d = mean - mean2;
+    auto slope = scaled(d, exp(-logvar2));
+    auto [t, rest] = log_ratio(logvar, logvar2);
+    auto e = expm1(t);
+    e = carried(e, rest, e + one);
+    return values(g * slope, g * (half * e), -(g * slope), -(g * (((half * d) * slope) + (half * e))));
+}
+
+__device__ __forceinline__ auto nll(auto x, auto mean, auto logvar) {
+    auto half = like(0.5, mean);
+    auto d = x - mean;
+    auto square = (half * d) * scaled(d, exp(-logvar));
+    auto infinity = inf(mean);
+    return where(square == infinity, infinity, (half * (like(LOG_2PI, mean) + logvar)) + square);
+}
+
+__device__ __forceinline__ auto nll_vjp(auto g, auto x, auto mean, auto logvar) {
+    auto d = x - mean;
+    auto slope = scaled(d, exp(-logvar));
+    auto half = like(0.5, mean);
+    return values(g * slope, -(g * slope), g * (half - ((half * d) * slope)));
+}
+
+__device__ __forceinline__ auto log_prob(auto x, auto mean, auto logvar) {
+    return -nll(x, mean, logvar);
+}
+
+__device__ __forceinline__ auto log_prob_vjp(auto g, auto x, auto mean, auto logvar) {
+    return nll_vjp(-g, x, mean, logvar);
+}
+
+__device__ __forceinline__ auto entropy(auto logvar) {
+    return like(0.5, logvar) * (like(1.0 + LOG_2PI, logvar) + logvar);
+}
+
+__device__ __forceinline__ auto entropy_vjp(auto g, auto logvar) {
+    return values(like(0.5, logvar) * g);
+}
+
+__device__ __forceinline__ auto sample(auto mean, auto logvar, auto eps) {
+    return mean + (std(logvar) * eps);
+}
+
+__device__ __forceinline__ auto sample_vjp(auto g, auto mean, auto logvar, auto eps) {
+    return values(g, (like(0.5, mean) * g) * (std(logvar) * eps));
+}
+
+__device__ __forceinline__ auto sample_and_kl(auto mean, auto logvar, auto eps) {
+    return values(sample(mean, logvar, eps), kl_prior(mean, logvar));
+}
+
+__device__ __forceinline__ auto sample_and_kl_vjp(auto g_z, auto g_kl, auto mean, auto logvar, auto eps) {
+    auto [d_mean, d_logvar] = sample_vjp(g_z, mean, logvar, eps);
+    auto [d_mean_kl, d_logvar_kl] = kl_prior_vjp(g_kl, mean, logvar);
+    return values(d_mean + d_mean_kl, d_logvar + d_logvar_kl);
+}
+
+__device__ __forceinline__ auto hard(auto x, auto low, auto high) {
+    x = where(x < low, low, x);
+    return where(x > high, high, x);
+}
+
+__device__ __forceinline__ auto hard_vjp(auto g, auto x, auto low, auto high) {
+    return where((x < low) | (x > high), like(0.0, x), g);
+}
+
+__device__ __forceinline__ auto straight_through_vjp(auto g, auto x, auto low, auto high) {
+    return g;
+}
+
+__device__ __forceinline__ auto softplus(auto x) {
+    auto zero = like(0.0, x);
+    return where(x < zero, zero, x) + log1p(exp(where(x < zero, x, -x)));
+}
+
+__device__ __forceinline__ auto sigmoid(auto x) {
+    auto one = like(1.0, x);
+    return one / (one + exp(-x));
+}
+
+__device__ __forceinline__ auto soft(auto x, auto low, auto high) {
+    return low + softplus((high - softplus(high - x)) - low);
+}
+
+__device__ __forceinline__ auto soft_vjp(auto g, auto x, auto low, auto high) {
+    auto below = high - softplus(high - x);
+    return (g * sigmoid(high - x)) * sigmoid(below - low);
+}
+
+__device__ __forceinline__ auto outside(auto x, auto low, auto high) {
+    return where((x < low) | (x > high), like(1.0, x), like(0.0, x));
+}
+
+}  // namespace agauss

@@ -1,0 +1,149 @@
+"""The CUDA source of a kernel, and machine code from it: needs NVRTC, but no device."""
+
+import hashlib
+import os
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).parent
+FILES = ("intrinsics.cuh", "coefficients.cuh", "philox.cuh", "mathlib.cuh", "formulas.cuh", "kernels.cu")
+# Not CuPy's own way to compile, which appends -ftz=true: subnormal numbers would not have a CPU's bits.
+OPTIONS = ("--std=c++20", "--fmad=false")
+ENTRY = "agauss_kernel"
+STORAGE = {
+    "float32": "float",
+    "float64": "double",
+    "float16": "agauss::Half",
+    "bfloat16": "agauss::Bfloat16",
+    "int64": "long long",
+    "int32": "int",
+    None: "agauss::Discarded",
+}
+ITEMSIZE = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, None: 0}
+BOUND = {
+    "hard": ("hard", "hard_vjp"),
+    "straight-through": ("hard", "straight_through_vjp"),
+    "soft": ("soft", "soft_vjp"),
+}
+
+
+class Spec(NamedTuple):
+    """All that tells one kernel from another."""
+
+    loop: str  # "map", "row_reduce" or "short_rows"
+    term: str
+    real: str  # the dtype computed in
+    inputs: tuple[tuple[str, int], ...]  # dtype, and the step of kernels.cu
+    outputs: tuple[tuple[str | None, int], ...]  # None: not wanted
+    outer: int
+    rank: int
+    vector: int
+    whole: bool
+    packed: bool = False
+    aligned: int = -1
+    noise_step: int = 0  # 0: no noise
+    batch: int = -1  # the dimension whose places are looked up among the sample ids; -1: none is
+    kinds: tuple[str, ...] = ()
+    bounded: tuple[int, int] = (-1, -1)
+    chained: tuple[int, int] = (-1, -1)
+    summed: int = -1
+    total: str = "float32"  # the dtype of the sums
+    threads: int = 256  # at most in a block
+
+
+@lru_cache
+def library() -> str:
+    """All that kernels have in common. One string, with the files' lines kept for the compiler's messages."""
+    return "\n".join(f'#line 1 "{name}"\n{(HERE / name).read_text()}' for name in FILES)
+
+
+def source(spec: Spec) -> str:
+    def arrays(given: tuple[tuple[str | None, int], ...]) -> str:
+        return ", ".join(f"agauss::Array<{STORAGE[dtype]}, {step}>" for dtype, step in given)
+
+    noise = ((None, 0),) if spec.noise_step else ()
+    sizes = ", ".join(str(ITEMSIZE[dtype]) for dtype, _ in (*spec.inputs, *noise, *spec.outputs))
+    steps = ", ".join(str(step) for _, step in (*spec.inputs, *noise, *spec.outputs))
+    kept = ", ".join(str(k) for k, (dtype, _) in enumerate(spec.outputs) if dtype is not None)
+    bounds = [BOUND[kind] for kind in (*spec.kinds, "hard", "hard")[:2]]
+    functions = "\n".join(
+        f"    template <class T> __device__ __forceinline__ static T bound{k}(T x, T low, T high) "
+        f"{{ return agauss::{bound}(x, low, high); }}\n"
+        f"    template <class T> __device__ __forceinline__ static T bound{k}_vjp(T g, T x, T low, T high) "
+        f"{{ return agauss::{vjp}(g, x, low, high); }}"
+        for k, (bound, vjp) in enumerate(bounds)
+    )
+    return f"""{library()}
+#line 1 "spec"
+struct Spec {{
+    using Real = {STORAGE[spec.real]};
+    using Inputs = agauss::Arrays<{arrays(spec.inputs)}>;
+    using Outputs = agauss::Arrays<{arrays(spec.outputs)}>;
+    using Kept = agauss::Places<{kept}>;
+    using Total = {STORAGE[spec.total]};
+    static constexpr int outer = {spec.outer}, rank = {spec.rank}, vector = {spec.vector}, aligned = {spec.aligned};
+    static constexpr bool whole = {int(spec.whole)}, packed = {int(spec.packed)};
+    static constexpr bool noisy = {int(spec.noise_step > 0)}, indexed = {int(spec.batch >= 0)};
+    static constexpr int noise_step = {spec.noise_step}, batch = {spec.batch};
+    static constexpr int bounded0 = {spec.bounded[0]}, bounded1 = {spec.bounded[1]};
+    static constexpr int chained0 = {spec.chained[0]}, chained1 = {spec.chained[1]}, summed = {spec.summed};
+    template <int k> __device__ static constexpr int size() {{
+        constexpr int sizes[] = {{{sizes}}};
+        return sizes[k];
+    }}
+    template <int k> __device__ static constexpr int step() {{
+        constexpr int steps[] = {{{steps}}};
+        return steps[k];
+    }}
+{functions}
+    template <class... T> __device__ __forceinline__ static auto term(T... x) {{ return agauss::{spec.term}(x...); }}
+}};
+using Work = agauss::Work<Spec>;
+extern "C" __global__ void __launch_bounds__({spec.threads}) {ENTRY}(const __grid_constant__ Work work) {{
+    agauss::{spec.loop}(work);
+}}
+"""
+
+
+def compiled(text: str, arch: str, options: tuple[str, ...] = ()) -> bytes:
+    """The cubin of a source, for an architecture as "sm_90"."""
+    from cupy.cuda import nvrtc
+
+    program = nvrtc.createProgram(text, "agauss.cu", (), ())
+    try:
+        nvrtc.compileProgram(program, (*OPTIONS, f"--gpu-architecture={arch}", *options))
+        cubin = nvrtc.getCUBIN(program)
+    except nvrtc.NVRTCError as error:
+        log = nvrtc.getProgramLog(program)
+        raise RuntimeError(f"NVRTC cannot compile a kernel of agauss for {arch}: {error}\n{log}") from error
+    finally:
+        nvrtc.destroyProgram(program)
+    return bytes(cubin) + b"\0"  # CuPy cuts the last byte off, as if of a string
+
+
+def cubin_file(text: str, arch: str) -> Path:
+    """Where the cubin of a source is, compiled now if it never was: in CuPy's own folder of kernels, or in a temporary
+    one if that cannot be written."""
+    from cupy.cuda import nvrtc
+
+    key = "\0".join((text, arch, str(nvrtc.getVersion()), *OPTIONS))
+    name = f"agauss-{hashlib.sha256(key.encode()).hexdigest()}.cubin"
+    folder = Path(os.environ.get("CUPY_CACHE_DIR", "~/.cupy/kernel_cache")).expanduser()
+    if (folder / name).is_file():
+        return folder / name
+    cubin = compiled(text, arch)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _written(folder, name, cubin)
+    except OSError:
+        return _written(Path(tempfile.mkdtemp(prefix="agauss-")), name, cubin)
+
+
+def _written(folder: Path, name: str, content: bytes) -> Path:
+    """A file that is there in full or not at all, whoever else writes it."""
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        file.write(content)
+    os.replace(file.name, folder / name)
+    return folder / name

@@ -1,0 +1,33 @@
+"""The fewest dimensions that walk the same elements of several arrays; knows no array, only shapes and strides."""
+
+from collections.abc import Sequence
+
+Shape = tuple[int, ...]
+
+
+def in_elements(own_shape: Shape, own_strides: Shape, itemsize: int, ndim: int) -> list[int]:
+    """An array's strides in elements, broadcast to `ndim` dimensions."""
+    own = [0 if n == 1 else s // itemsize for n, s in zip(own_shape, own_strides, strict=True)]
+    return [0] * (ndim - len(own)) + own
+
+
+def coalesce(
+    extents: Sequence[int], strides: Sequence[Shape], alone: int = -1
+) -> tuple[list[int], list[Shape], int]:
+    """The fewest extents and strides (one for each array) of the same elements in the same order, and where among them
+    the dimension `alone` is, which is merged with no other; -1 is none."""
+    shape: list[int] = []
+    steps: list[Shape] = []
+    place = -1
+    for axis, (extent, step) in enumerate(zip(extents, strides, strict=True)):
+        if axis == alone:
+            place = len(shape)
+        elif extent == 1:
+            continue
+        elif shape and place != len(shape) - 1 and all(s == t * extent for s, t in zip(steps[-1], step, strict=True)):
+            shape[-1] *= extent
+            steps[-1] = step
+            continue
+        shape.append(extent)
+        steps.append(step)
+    return shape, steps, place

@@ -1,0 +1,487 @@
+"""What agauss does on an NVIDIA GPU, measured in one run of a few minutes: tests, speeds, peers, as Markdown.
+
+python benchmarks/gpu_report.py [--quick] [--no-tests] [--out FILE]
+"""
+
+import argparse
+import datetime
+import gc
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]  # a plain checkout will do
+
+INSTALL = 'pip install "agauss[cuda13]" (or [cuda12])'
+try:
+    import gpu_peers
+    import numpy as np
+
+    import agauss as ag
+    from benchmarks import common
+except ImportError as error:
+    sys.exit(f"The GPU report needs the package {error.name}, which is not installed: {INSTALL}.")
+
+PLAIN = ["kl", "kl of two", "nll", "kl vjp", "kl of two vjp", "nll vjp"]
+NOISY = ["noise", "sample", "sample and kl", "sample vjp", "sample and kl vjp"]
+OTHER_DTYPES = ["float16", "bfloat16", "float64"]
+IN_OTHER_DTYPES = ["kl", "sample", "sample and kl", "sample and kl vjp"]
+FRACTION = dict.fromkeys(PLAIN, 0.9) | dict.fromkeys(NOISY, 0.8)  # of the copy bandwidth, in float32
+FASTER = {"torch.compile": 1.0, "jax.jit": 1.0, "CuPy expression": 5.0, "torch eager": 5.0}
+FASTER_SAMPLE = {"torch.compile": 1.5, "jax.jit": 1.5}
+LAUNCHES = 3.0  # a small call, in empty launches
+
+# What each piece of work must move: the arrays that it reads, then those it writes, or arrays of the same size.
+MOVED = {
+    "kl": ["parameters", "d_kl"],
+    "kl of two": ["parameters", "parameters2", "d_kl"],
+    "nll": ["x", "parameters", "d_kl"],
+    "noise": ["z"],
+    "sample": ["parameters", "z"],
+    "sample and kl": ["parameters", "z", "d_kl"],
+    "kl vjp": ["parameters", "d_kl", "gradient"],
+    "kl of two vjp": ["parameters", "parameters2", "d_kl", "gradient", "gradient"],
+    "nll vjp": ["x", "parameters", "d_kl", "x", "gradient"],
+    "sample vjp": ["logvar", "d_z", "gradient"],  # the mean is not needed
+    "sample and kl vjp": ["parameters", "d_z", "d_kl", "gradient"],
+}
+
+NOTES = """How this was measured: medians of rounds in which the calls compared take turns, after calls that do not
+count. Times are the device's, between two events around several calls, which are queued up while the device is busy
+with a call before them; JAX has no events and is timed by the host's clock over several calls, the last of which is
+waited for. "Must move" counts each input read once and each output written once; the floor is that over the bandwidth
+of a copy from device to device, bytes read and written both counted. "of two" takes two parameter arrays of half the
+size. PyTorch reads the same memory as agauss, JAX arrays of its own. A backward is a backward alone: PyTorch's
+forward has run and left what it saved, JAX's is compiled from its vjp, and ours makes its noise again."""
+
+
+class Plan(NamedTuple):
+    """How much is measured; rows of 8x64x64: 16384 are 2 GB of float32 parameters."""
+
+    rows: int = 16384
+    event: str = "8x64x64"
+    video: str = "4x32x13x60x90"
+    rounds: int = 9
+    number: int = 10  # calls of large work between two events, at most
+    small: int = 500  # calls of small work
+    seconds: float = 270.0  # after which no further peer is begun
+    peers: tuple[str, ...] = tuple(peer.name for peer in gpu_peers.PEERS)
+
+
+QUICK = Plan(rows=2048, rounds=5)
+
+
+class Ours(NamedTuple):
+    work: str
+    dtype: str
+    moved: int
+    floor: float
+    seconds: float
+    target: float | None
+
+    def cells(self) -> list[str]:
+        fraction = self.floor / self.seconds
+        target = "" if self.target is None else f"{self.target:.0%}"
+        met = "" if self.target is None else verdict(fraction >= self.target)
+        sizes = f"{self.moved / 1e9:.2f} GB", duration(self.floor), duration(self.seconds)
+        return [self.work, self.dtype, *sizes, f"{fraction:.1%}", target, met]
+
+
+class Versus(NamedTuple):
+    work: str
+    peer: str
+    theirs: float
+    ours: float
+    target: float | None
+
+    def cells(self) -> list[str]:
+        times = self.theirs / self.ours
+        target = "" if self.target is None else f"{self.target:g} x"
+        met = "" if self.target is None else verdict(times > self.target)
+        return [self.work, self.peer, duration(self.theirs), duration(self.ours), f"{times:.1f} x", target, met]
+
+
+class Small(NamedTuple):
+    work: str
+    wall: float
+    events: float
+    alone: float
+    empty: float
+
+    def cells(self) -> list[str]:
+        times = self.events / self.empty
+        target = f"under {LAUNCHES:g} x", verdict(times < LAUNCHES)
+        return [self.work, *map(duration, self[1:4]), f"{times:.1f} x", *target]
+
+
+class Report:
+    """Lines that are printed, and written to a file, as soon as they are known."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        path.write_text("")
+
+    def say(self, line: str = "") -> None:
+        print(line, flush=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def table(self, title: str, columns: str, rows: Iterator[list[str]]) -> None:
+        names = columns.split(", ")
+        for line in ("", f"## {title}", "", f"| {' | '.join(names)} |", "|" + "---|" * len(names)):
+            self.say(line)
+        for cells in rows:
+            self.say("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
+
+
+class DeviceInputs(common.Inputs):
+    """The same inputs, made where the arrays live: gigabytes take long on a host."""
+
+    def __init__(self, shape: str, dtype: str, xp: Any) -> None:
+        sizes = tuple(int(n) for n in shape.split("x"))
+        channels, own = sizes[1] // 2, dtype_of(dtype)
+        generator = xp.random.default_rng(0)
+
+        def normal() -> Any:
+            return generator.standard_normal(sizes, dtype=np.float32).astype(own, copy=False)
+
+        self.xp, self.dtype = xp, dtype
+        self.parameters, self.parameters2 = normal(), normal()
+        self.mean, self.logvar = self.parameters[:, :channels], self.parameters[:, channels:]
+        self.mean2, self.logvar2 = self.parameters2[:, :channels], self.parameters2[:, channels:]
+        self.axes = tuple(range(1, len(sizes)))
+        self.x, self.d_z = self.mean2.copy(), self.logvar2.copy()
+        self.d_kl = xp.full(sizes[0], 0.1, dtype=np.float64 if dtype == "float64" else np.float32)
+        self.z, self.gradient = xp.empty_like(self.x), xp.empty_like(self.parameters)
+        self.q = ag.DiagonalGaussianDistribution(self.parameters)
+        self.q2 = ag.DiagonalGaussianDistribution(self.parameters2)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="an eighth of the size, fewer rounds")
+    parser.add_argument("--no-tests", action="store_true", help="measure only")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "gpu-results.md", help="where the report goes")
+    options = parser.parse_args()
+    start = time.perf_counter()
+    cupy = cupy_with_gpu()
+    report = Report(options.out)
+    report.say("# agauss on a GPU")
+    report.say()
+    for line in machine(cupy):
+        report.say(f"- {line}")
+    tests = [] if options.no_tests else gpu_tests()
+    for line in tests or ["GPU tests: not run"]:
+        report.say(f"- {line}")
+    return measure(cupy, report, QUICK if options.quick else Plan(), start) or len(tests) > 1
+
+
+def cupy_with_gpu() -> Any:
+    try:
+        import cupy
+    except Exception as error:
+        sys.exit(f"The GPU report needs CuPy, which cannot be imported here ({brief(error)}): {INSTALL}.")
+    try:
+        cupy.cuda.runtime.getDeviceCount()  # raises where there is no driver
+        cupy.zeros(1)
+    except Exception as error:
+        sys.exit(f"The GPU report needs an NVIDIA GPU, and CuPy finds none ({brief(error)}); with one: {INSTALL}.")
+    return cupy
+
+
+def machine(cupy: Any) -> Iterator[str]:
+    runtime = cupy.cuda.runtime
+    device = runtime.getDeviceProperties(runtime.getDevice())
+    yield (
+        f"{device['name'].decode()}: {device['multiProcessorCount']} SMs, {device['totalGlobalMem'] / 1e9:.0f} GB, "
+        f"compute capability {device['major']}.{device['minor']}"
+    )
+    cuda = [f"{v // 1000}.{v % 1000 // 10}" for v in (runtime.driverGetVersion(), runtime.runtimeGetVersion())]
+    yield f"driver {driver()} (CUDA {cuda[0]}), CUDA runtime {cuda[1]}"
+    others = [f"{name} {version(name)}" for name in ("numpy", "torch", "jax", "numba")]
+    yield ", ".join([f"Python {platform.python_version()}, agauss {ag.__version__}, cupy {cupy.__version__}", *others])
+    yield f"{datetime.date.today()}"
+
+
+def driver() -> str:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return "of unknown version"
+
+
+def version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def gpu_tests(limit: float = 120.0) -> list[str]:
+    """pytest's closing line, and a line for each test that failed."""
+    options = ["-m", "gpu", "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", "tests"]
+    command = [sys.executable, "-m", "pytest", *options]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return ["GPU tests:", f"not done within {limit:.0f} s"]
+    lines = (done.stdout.strip() or done.stderr.strip() or "no output").splitlines()
+    failed = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    if done.returncode and not failed:
+        failed = [f"pytest ended with {done.returncode}"]
+    return [f"GPU tests: {lines[-1].strip('= ')}", *failed]
+
+
+def measure(xp: Any, report: Report, plan: Plan, start: float) -> bool:
+    """Everything but the head of the report; whether any result was wrong. NumPy can stand in for CuPy."""
+    shape = f"{plan.rows}x{plan.event}"
+    copy_seconds, copied = copy_time(xp, plan)
+    bandwidth = copied / copy_seconds
+    empty_wall, empty = empty_launch(xp, plan)
+    report.say(f"- copy, device to device, of {copied / 2e9:.2f} GB: {bandwidth / 1e12:.3g} TB/s read and written")
+    report.say(f"- empty launch: {duration(empty)} by events, {duration(empty_wall)} by the host's clock")
+    wrong: list[str] = []
+    report.table("Checks", "dtype, result", check_rows(xp, plan, wrong))
+    report.say()
+    report.say(NOTES)
+    columns = "work, dtype, must move, floor, measured, of copy bandwidth, target, met"
+    report.table(f"Operations, {shape}", columns, our_rows(xp, plan, bandwidth))
+    columns = "work, wall, events, device alone, events / empty launch, target, met"
+    report.table(f"Video latents, {plan.video}, float16", columns, small_rows(xp, plan, empty))
+    report.say()
+    report.say("Wall and events are of calls back to back; alone, they are queued behind a long copy.")
+    columns = "work, peer, its time, ours, ours is faster by, target, met"
+    report.table(f"Peers, {shape}, float32", columns, peer_rows(xp, plan, start + plan.seconds))
+    report.say()
+    report.say(f"Done in {time.perf_counter() - start:.0f} s.")
+    return bool(wrong)
+
+
+def copying(xp: Any, plan: Plan) -> tuple[Callable[[], Any], int]:
+    """A copy as large as the parameters, and the bytes that it moves."""
+    source = xp.ones(tuple(int(n) for n in f"{plan.rows}x{plan.event}".split("x")), dtype=np.float32)
+    return partial(xp.copyto, xp.empty_like(source), source), 2 * source.nbytes
+
+
+def copy_time(xp: Any, plan: Plan) -> tuple[float, int]:
+    call, moved = copying(xp, plan)
+    return medians({"copy": gpu_peers.Timed(call, gpu_peers.clock_of(xp))}, plan)["copy"], moved
+
+
+def empty_launch(xp: Any, plan: Plan) -> tuple[float, float]:
+    """Seconds of a launch, by the host's clock and by events."""
+    call: Callable[[], Any] = nothing
+    if xp is not np:
+        call = partial(xp.RawKernel('extern "C" __global__ void empty() {}', "empty"), (1,), (1,), ())
+    call()
+    clocks = host_clock(xp), gpu_peers.clock_of(xp)
+    wall, events = (median(clock.time(call, plan.small) for _ in range(plan.rounds)) for clock in clocks)
+    return wall, events
+
+
+def nothing() -> None:
+    pass
+
+
+def host_clock(xp: Any) -> gpu_peers.WallClock:
+    if xp is np:
+        return gpu_peers.WallClock()
+    return gpu_peers.WallClock(lambda result: xp.cuda.get_current_stream().synchronize())
+
+
+def medians(timed: dict[str, gpu_peers.Timed], plan: Plan) -> dict[str, float]:
+    """Median seconds of each, in turns."""
+    numbers = {}
+    for name, (call, clock) in timed.items():
+        call()  # compiles
+        numbers[name] = max(1, min(plan.number, round(0.03 / max(clock.time(call), 1e-9))))
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    for _ in range(plan.rounds):
+        for name, (call, clock) in timed.items():
+            seconds[name].append(clock.time(call, numbers[name]))
+    return {name: median(times) for name, times in seconds.items()}
+
+
+def check_rows(xp: Any, plan: Plan, wrong: list[str]) -> Iterator[list[str]]:
+    for dtype in ["float32", *OTHER_DTYPES]:
+        try:
+            found = faults(DeviceInputs(f"{rows_in(plan, dtype)}x{plan.event}", dtype, xp))
+            told = "; ".join(found) or "all hold"
+            wrong += found
+        except ModuleNotFoundError as error:  # ml_dtypes, for bfloat16
+            told = f"skipped: {brief(error)}"
+        except Exception as error:
+            told = brief(error)
+            wrong.append(told)
+        yield [dtype, told]
+        free(xp)
+
+
+def faults(a: common.Inputs) -> list[str]:
+    """What does not hold of results at full size; outputs are NaN beforehand, so whatever is not written shows."""
+    xp, rows = a.xp, 1024
+    poison(a.z)
+    poison(a.gradient)
+    kl = xp.concatenate([exact_kl(a, slice(first, first + rows)) for first in range(0, len(a.parameters), rows)])
+    z, fused_kl = common.OURS["sample and kl"](a)
+    gradient = common.OURS["sample and kl vjp"](a)
+    p = host(xp, a.parameters[:2])
+    d = host(xp, a.d_z[:2]), host(xp, a.d_kl[:2])
+    held = {
+        "kl is right to 1e-5": xp.all(xp.abs(a.q.kl() - kl) <= 1e-5 * kl),
+        "kl beside a sample is right to 1e-5": xp.all(xp.abs(fused_kl - kl) <= 1e-5 * kl),
+        "samples are all written": finite(xp, z) and z is a.z,
+        "gradients are all written": finite(xp, gradient) and gradient is a.gradient,
+        "samples are NumPy's to the bit": same_bits(xp, z[:2], ag.sample_and_kl(p, rng=7)[0]),
+        "gradients are NumPy's to the bit": same_bits(xp, gradient[:2], ag.sample_and_kl_vjp(p, cotangent=d, rng=7)),
+    }
+    for work in ("kl of two", "nll", "kl vjp", "kl of two vjp", "nll vjp", "sample vjp"):
+        result = common.OURS[work](a)
+        held[f"{work} is finite"] = all(finite(xp, v) for v in (result if isinstance(result, tuple) else [result]))
+    poison(a.z)
+    noise = common.OURS["noise"](a)[:rows].astype("float64")
+    held["noise is all written"] = finite(xp, a.z)
+    held["noise has mean 0"] = abs(float(noise.mean())) < 6 / noise.size**0.5
+    held["noise has spread 1"] = abs(float(noise.std()) - 1) < 6 / (2 * noise.size) ** 0.5
+    return [f"NOT SO: {what}" for what, so in held.items() if not bool(so)]
+
+
+def poison(array: Any) -> None:
+    """NaN everywhere: in every format that is all bits set."""
+    array.view(np.uint8).fill(255)
+
+
+def exact_kl(a: common.Inputs, rows: slice) -> Any:
+    mean, logvar = a.mean[rows].astype("float64"), a.logvar[rows].astype("float64").clip(*common.BOUNDS)
+    return 0.5 * a.xp.sum(mean * mean + a.xp.expm1(logvar) - logvar, axis=a.axes)
+
+
+def finite(xp: Any, array: Any) -> bool:
+    return bool(xp.all(xp.isfinite(array.astype("float32"))))
+
+
+def same_bits(xp: Any, array: Any, expected: np.ndarray) -> bool:
+    return host(xp, array).tobytes() == expected.tobytes()
+
+
+def host(xp: Any, array: Any) -> np.ndarray:
+    return array if xp is np else xp.asnumpy(array)
+
+
+def our_rows(xp: Any, plan: Plan, bandwidth: float) -> Iterator[list[str]]:
+    of_two = [work for work in FRACTION if "of two" in work]
+    for dtype, works, halves in [
+        ("float32", [work for work in FRACTION if work not in of_two], 1),
+        ("float32", of_two, 2),
+        *((dtype, IN_OTHER_DTYPES, 1) for dtype in OTHER_DTYPES),
+    ]:
+        shape = f"{max(1, rows_in(plan, dtype) // halves)}x{plan.event}"
+        for work in works:
+            try:
+                a = DeviceInputs(shape, dtype, xp)
+                timed = gpu_peers.Timed(partial(common.OURS[work], a), gpu_peers.clock_of(xp))
+                seconds = medians({work: timed}, plan)[work]
+                moved = bytes_moved(work, a)
+                target = FRACTION[work] if dtype == "float32" else None
+                yield Ours(work, dtype, moved, moved / bandwidth, seconds, target).cells()
+            except Exception as error:
+                yield [work, dtype, "", "", brief(error), "", "", ""]
+            a = timed = None
+            free(xp)
+
+
+def rows_in(plan: Plan, dtype: str) -> int:
+    """A quarter of the rows where there is no target."""
+    return plan.rows if dtype == "float32" else max(1, plan.rows // 4)
+
+
+def bytes_moved(work: str, a: common.Inputs) -> int:
+    return sum(getattr(a, name).nbytes for name in MOVED[work])
+
+
+def small_rows(xp: Any, plan: Plan, empty: float) -> Iterator[list[str]]:
+    copy, _ = copying(xp, plan)
+    clock = gpu_peers.clock_of(xp)
+    for work in ("sample and kl", "sample and kl vjp"):
+        try:
+            call = partial(common.OURS[work], DeviceInputs(plan.video, "float16", xp))
+            call()
+            wall, events, alone = (
+                median(timer() for _ in range(plan.rounds))
+                for timer in (
+                    partial(host_clock(xp).time, call, plan.small),
+                    partial(clock.time, call, plan.small),
+                    partial(clock.time, call, min(20, plan.small), lambda: [copy() for _ in range(8)]),
+                )
+            )
+            yield Small(work, wall, events, alone, empty).cells()
+        except Exception as error:
+            yield [work, brief(error), "", "", "", "", ""]
+
+
+def peer_rows(xp: Any, plan: Plan, deadline: float) -> Iterator[list[str]]:
+    a = DeviceInputs(f"{plan.rows}x{plan.event}", "float32", xp)
+    for peer in gpu_peers.PEERS:
+        for work in peer.works if peer.name in plan.peers else []:
+            target = (FASTER_SAMPLE if work == "sample" else {}).get(peer.name, FASTER.get(peer.name))
+            if time.perf_counter() > deadline:
+                yield [work, peer.name, "out of time", "", "", "", ""]
+                continue
+            try:
+                ours = gpu_peers.Timed(partial(common.OURS[work], a), gpu_peers.clock_of(xp))
+                seconds = medians({"ours": ours, "theirs": peer.make(work, a)}, plan)
+                yield Versus(work, peer.name, seconds["theirs"], seconds["ours"], target).cells()
+            except Exception as error:
+                yield [work, peer.name, brief(error), "", "", "", ""]
+            free(xp)
+
+
+def free(xp: Any) -> None:
+    """Give memory that nothing uses back to the device."""
+    gc.collect()
+    if xp is not np:
+        xp.get_default_memory_pool().free_all_blocks()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def dtype_of(name: str) -> np.dtype:
+    if name == "bfloat16":
+        from ml_dtypes import bfloat16
+
+        return np.dtype(bfloat16)
+    return np.dtype(name)
+
+
+def duration(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} us"
+
+
+def brief(error: Exception) -> str:
+    """The first line of an error, for a cell of a table."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error.name} is not installed"
+    text = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {text}"[:160]
+
+
+def verdict(met: bool) -> str:
+    return "yes" if met else "**no**"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

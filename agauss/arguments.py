@@ -115,12 +115,12 @@ def _same_device(name: str, value: Any, model_name: str, model: Any) -> None:
         raise ValueError(f"{name} must be on the device of {model_name}, {device_of(model)}; got {device_of(value)}")
 
 
-def like(value: float, library: Library, model: Any) -> Any:
-    """A number as an array without dimensions, of the model's dtype and device."""
+def like(value: float, library: Library, model: Any, dtype: Any = None) -> Any:
+    """A number as an array without dimensions, of the model's dtype, if not of another, and on its device."""
     device = device_of(model)
     options = {} if device is None else {"device": device}
     with np.errstate(over="ignore"):  # a number beyond the dtype is inf
-        return library.xp.asarray(value, dtype=model.dtype, **options)
+        return library.xp.asarray(value, dtype=model.dtype if dtype is None else dtype, **options)
 
 
 def floating(name: str, dtype: Any) -> str:
@@ -253,8 +253,7 @@ def cotangent_for(cotangent: Any, shape: Shape, dtype: Any, given: Operands, nam
     """A cotangent as an array that broadcasts to the value's shape and has the value's dtype."""
     library, model = given.library, given.arrays[0]
     if _is_number(cotangent):
-        value = like(cotangent, library, model)
-        return value if value.dtype == dtype else library.xp.astype(value, dtype)
+        return like(cotangent, library, model, dtype)
     found = library_of(cotangent)
     if found is None or found.name != library.name:
         raise TypeError(f"{name} must be an array of {library.name} or a number; got {type(cotangent).__name__}")

@@ -1,10 +1,11 @@
 """Array type -> library and backend; the only file that lists array libraries.
 
-NumPy has Numba loops of its own. Every other library with the array API standard, or one that array-api-compat
-completes, runs on reference.py. Backends are imported when first needed.
+NumPy has Numba loops of its own, CuPy CUDA kernels. Every other library with the array API standard, or one that
+array-api-compat completes, runs on reference.py. Backends are imported when first needed.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -25,14 +26,23 @@ class Library:
 
     @cached_property
     def backend(self) -> Any:
-        """The module with map and row_reduce."""
+        """What has map and row_reduce and, where it fills, empty."""
         return self._load()
+
+    def on(self, x: Any) -> Any:
+        """A context in which the library's own functions compute where the array x is."""
+        return x.device if self.name == "cupy" else nullcontext()
 
     def copy(self, x: Any, shape: tuple[int, ...]) -> Any:
         """x broadcast to a shape, as an array that shares no memory with it."""
         if self is NUMPY:
             return np.array(np.broadcast_to(x, shape))
-        return self.xp.broadcast_to(x, shape) * 1.0  # keeps NaN and -0, and PyTorch can differentiate it
+        with self.on(x):
+            return self.xp.broadcast_to(x, shape) * 1.0  # keeps NaN and -0, and PyTorch can differentiate it
+
+    def shares_memory(self, a: Any, b: Any) -> bool:
+        """Whether arrays of a library that fills may overlap."""
+        return bool(getattr(self.xp, "may_share_memory", np.may_share_memory)(a, b))
 
     def deliver(self, result: Any, out: Any) -> Any:
         """The result, in `out` where there is one."""
@@ -46,6 +56,13 @@ def _cpu() -> Any:
     from agauss.cpu import backend
 
     return backend
+
+
+def _cuda() -> Any:
+    from agauss.cuda.backend import Backend
+    from agauss.cuda.device import CupyRuntime
+
+    return Backend(CupyRuntime())
 
 
 def _reference() -> Any:
@@ -77,7 +94,7 @@ def _find(x: Any) -> Library | None:
         return None
     xp = array_api_compat.array_namespace(x)
     name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
-    found = Library(name, xp, _reference)
+    found = Library(name, xp, _cuda, fills=True) if name == "cupy" else Library(name, xp, _reference)
     if not name.startswith("jax"):  # a tracer's type says nothing of the arrays to come
         _libraries[type(x)] = found
     return found

@@ -378,7 +378,7 @@ def _scaled_log(x: Any, factor: float) -> Any:
     """factor * log(x), by way of float32 for half types."""
     given = operands(("moments",), (x,))
     xp = given.library.xp
-    wide = x if x.dtype == given.wide else xp.astype(x, given.wide)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"), given.library.on(x):
+        wide = x if x.dtype == given.wide else xp.astype(x, given.wide)
         result = factor * xp.log(wide)
-    return result if result.dtype == x.dtype else xp.astype(result, x.dtype)
+        return result if result.dtype == x.dtype else xp.astype(result, x.dtype)

@@ -346,7 +346,8 @@ def saturated(logvar: Any, *, bounds: Any = DEFAULT_LIMITS, axis: Axis = None) -
     integral = xp.__array_namespace_info__().default_dtypes()["integral"]
     axes = normal_axes(axis, len(given.shape))
     if not axes:
-        return xp.astype(_mapped(formulas.outside, given, (), None, given.wide), integral)
+        with given.library.on(given.arrays[0]):
+            return xp.astype(_mapped(formulas.outside, given, (), None, given.wide), integral)
     (count,) = given.library.backend.row_reduce(formulas.outside, given.arrays, given.shape, axes, (integral,))
     return count
 
@@ -438,11 +439,12 @@ def sample_vjp(
         return _pulled(formulas.sample_vjp, given, [g], limits, Noise(key, 0, index))
     xp = given.library.xp
     g = xp.reshape(xp.broadcast_to(g, draws + given.shape), (-1, *given.shape))
-    total = tuple(xp.zeros_like(a) for a in given.arrays)
-    for number in range(g.shape[0]):
-        one = _pulled(formulas.sample_vjp, given, [g[number, ...]], limits, Noise(key, number, index))
-        total = tuple(a + b for a, b in zip(total, one, strict=True))
-    return total
+    with given.library.on(given.arrays[0]):
+        total = tuple(xp.zeros_like(a) for a in given.arrays)
+        for number in range(g.shape[0]):
+            one = _pulled(formulas.sample_vjp, given, [g[number, ...]], limits, Noise(key, number, index))
+            total = tuple(a + b for a, b in zip(total, one, strict=True))
+        return total
 
 
 def sample_and_kl(
@@ -560,7 +562,7 @@ def sample_and_kl_vjp(
     if not library.fills:
         pulled = _pulled(formulas.sample_and_kl_vjp, given, cotangents, limits, noise)
         return library.deliver(library.xp.concat(pulled, axis=axis), out)
-    out = library.xp.empty(parameters.shape, parameters.dtype) if out is None else out
+    out = library.backend.empty(parameters.shape, parameters.dtype, parameters) if out is None else out
     _pulled(formulas.sample_and_kl_vjp, given, cotangents, limits, noise, halves(out, axis))
     return out
 

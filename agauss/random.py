@@ -126,8 +126,8 @@ def draw(term: Any, given: Operands, rng: Any, index: Any, draws: Shape, limits:
             return library.xp.empty(draws + shape, dtype=given.dtype)
         return library.deliver(library.xp.reshape(library.xp.stack(every), draws + shape), out)
     # A draw must not overwrite what the next one reads.
-    shared = out is not None and any(np.may_share_memory(out, a) for a in given.arrays)
-    result = np.empty(draws + shape, given.dtype) if out is None or shared else out
+    shared = out is not None and any(library.shares_memory(out, a) for a in given.arrays)
+    result = library.backend.empty(draws + shape, given.dtype, given.arrays[0]) if out is None or shared else out
     for number, place in enumerate(np.ndindex(*draws)):
         one(number, (result[(*place, ...)],))
     return library.deliver(result, out)

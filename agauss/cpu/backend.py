@@ -129,6 +129,11 @@ def _run(
     return total
 
 
+def empty(shape: Shape, dtype: Any, like: np.ndarray) -> np.ndarray:
+    """An array to be filled, where `like` is."""
+    return np.empty(shape, dtype)
+
+
 class Work(NamedTuple):
     """All that is the same in calls with arrays of the same forms."""
 

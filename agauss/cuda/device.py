@@ -10,7 +10,7 @@ import cupy
 import numpy as np
 from cupy.cuda.function import CPointer
 
-from agauss.cuda.source import ENTRY, Spec, cubin_file, source
+from agauss.cuda.source import ENTRY, Spec, architecture, cubin_file, source
 
 COUNTERS = 65536
 
@@ -77,5 +77,5 @@ def _processors(device: int) -> int:
 
 
 def _loaded(spec: Spec) -> Any:
-    module = cupy.RawModule(path=str(cubin_file(source(spec), f"sm_{cupy.cuda.Device().compute_capability}")))
-    return module.get_function(ENTRY)
+    arch = architecture(int(cupy.cuda.Device().compute_capability))
+    return cupy.RawModule(path=str(cubin_file(source(spec), arch))).get_function(ENTRY)

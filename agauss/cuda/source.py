@@ -5,7 +5,7 @@ import os
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
 FILES = ("intrinsics.cuh", "coefficients.cuh", "philox.cuh", "mathlib.cuh", "formulas.cuh", "kernels.cu")
@@ -107,33 +107,55 @@ extern "C" __global__ void __launch_bounds__({spec.threads}) {ENTRY}(const __gri
 """
 
 
-def compiled(text: str, arch: str, options: tuple[str, ...] = ()) -> bytes:
-    """The cubin of a source, for an architecture as "sm_90"."""
-    from cupy.cuda import nvrtc
-
-    program = nvrtc.createProgram(text, "agauss.cu", (), ())
+def nvrtc() -> Any:
+    """CuPy's NVRTC module, once it is known to work."""
     try:
-        nvrtc.compileProgram(program, (*OPTIONS, f"--gpu-architecture={arch}", *options))
-        cubin = nvrtc.getCUBIN(program)
-    except nvrtc.NVRTCError as error:
-        log = nvrtc.getProgramLog(program)
+        from cupy.cuda import nvrtc as found
+
+        found.getVersion()
+    except Exception as error:
+        raise RuntimeError(
+            "agauss compiles its CUDA kernels by NVRTC, which CuPy cannot load here; "
+            f'pip install "agauss[cuda13]" or "agauss[cuda12]" brings it: {error}'
+        ) from error
+    return found
+
+
+def architecture(capability: int) -> str:
+    """What to compile for on a device of a compute capability, as 90: itself, or an older one of the same generation."""
+    known = [a for a in nvrtc().getSupportedArchs() if a <= capability and a // 10 == capability // 10]
+    if not known:
+        raise RuntimeError(
+            f"agauss needs an NVRTC that compiles for compute capability {capability / 10}; "
+            f"got {'.'.join(map(str, nvrtc().getVersion()))}"
+        )
+    return f"sm_{max(known)}"
+
+
+def compiled(text: str, arch: str, options: tuple[str, ...] = ()) -> tuple[bytes, str]:
+    """The cubin of a source, for an architecture as "sm_90", and what the compiler had to say."""
+    compiler = nvrtc()
+    program = compiler.createProgram(text, "agauss.cu", (), ())
+    try:
+        compiler.compileProgram(program, (*OPTIONS, f"--gpu-architecture={arch}", *options))
+        # CuPy cuts the last byte off, as if of a string.
+        return bytes(compiler.getCUBIN(program)) + b"\0", compiler.getProgramLog(program)
+    except compiler.NVRTCError as error:
+        log = compiler.getProgramLog(program)
         raise RuntimeError(f"NVRTC cannot compile a kernel of agauss for {arch}: {error}\n{log}") from error
     finally:
-        nvrtc.destroyProgram(program)
-    return bytes(cubin) + b"\0"  # CuPy cuts the last byte off, as if of a string
+        compiler.destroyProgram(program)
 
 
 def cubin_file(text: str, arch: str) -> Path:
     """Where the cubin of a source is, compiled now if it never was: in CuPy's own folder of kernels, or in a temporary
     one if that cannot be written."""
-    from cupy.cuda import nvrtc
-
-    key = "\0".join((text, arch, str(nvrtc.getVersion()), *OPTIONS))
+    key = "\0".join((text, arch, str(nvrtc().getVersion()), *OPTIONS))
     name = f"agauss-{hashlib.sha256(key.encode()).hexdigest()}.cubin"
     folder = Path(os.environ.get("CUPY_CACHE_DIR", "~/.cupy/kernel_cache")).expanduser()
     if (folder / name).is_file():
         return folder / name
-    cubin = compiled(text, arch)
+    cubin, _ = compiled(text, arch)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return _written(folder, name, cubin)

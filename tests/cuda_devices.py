@@ -1,0 +1,110 @@
+"""Where the CUDA kernels run in the tests: on a GPU through CuPy, or on the CPU by cuda_shim, on NumPy's arrays."""
+
+from contextlib import contextmanager, nullcontext
+
+import cuda_shim
+import numpy as np
+
+from agauss import dispatch
+from agauss.cuda import source
+from agauss.cuda.backend import Backend
+
+
+class ShimRuntime:
+    """The runtime of agauss.cuda.device with NumPy's arrays for CuPy's. `processors` decides the grid, `order` that of
+    the threads."""
+
+    def __init__(self, processors=2, order="ascending"):
+        self.grid, self.order = processors, order
+        self.kernels, self.launches = {}, []
+        self.one_counter = np.zeros(1, np.uint32)
+
+    def on(self, a):
+        return nullcontext()
+
+    def empty(self, shape, dtype, like):
+        poisoned = np.empty(shape, dtype)
+        poisoned.view(np.uint8)[...] = 0xAB if poisoned.ndim else poisoned.view(np.uint8)
+        return poisoned
+
+    def address(self, a):
+        return a.ctypes.data
+
+    def may_overlap(self, a, b):
+        return np.may_share_memory(a, b)
+
+    def ids(self, index, like):
+        return np.ascontiguousarray(index).astype(np.int64)
+
+    def processors(self):
+        return self.grid
+
+    def counter(self):
+        return self.one_counter.ctypes.data
+
+    def prepare(self, specs):
+        """Compile kernels side by side, ahead of their launches."""
+        missing = [spec for spec in specs if spec not in self.kernels]
+        for spec, kernel in zip(missing, cuda_shim.compile([source.source(s) for s in missing]), strict=True):
+            self.kernels[spec] = kernel
+
+    def launch(self, spec, blocks, threads, words):
+        self.prepare([spec])
+        self.launches.append(spec)
+        cuda_shim.launch(self.kernels[spec], blocks, threads, words, self.order)
+        assert self.one_counter[0] == 0
+
+
+class Shim:
+    """NumPy arrays, computed with by the kernels inside `with kernels():`."""
+
+    name = "shim"
+
+    def __init__(self):
+        self.runtime = ShimRuntime()
+        self.backend = Backend(self.runtime)
+
+    def array(self, a):
+        return a
+
+    def host(self, a):
+        return a
+
+    @contextmanager
+    def kernels(self):
+        loops = dispatch.NUMPY.backend
+        dispatch.NUMPY.backend = self.backend
+        try:
+            yield
+        finally:
+            dispatch.NUMPY.backend = loops
+
+
+class Gpu:
+    """CuPy arrays, with the strides of the NumPy arrays that they are made from."""
+
+    name = "gpu"
+
+    def __init__(self):
+        import cupy
+
+        self.xp = cupy
+
+    def array(self, a):
+        """A copy in the same place of a buffer that is as large and as misaligned."""
+        xp = self.xp
+        if not isinstance(a, np.ndarray):
+            return a
+        low, high = np.lib.array_utils.byte_bounds(a)
+        offset = low % 16
+        memory = xp.zeros(high - low + offset + 16, np.uint8)
+        start = a.ctypes.data - low + offset
+        result = xp.ndarray(a.shape, a.dtype, memory.data + start, a.strides)
+        result[...] = xp.asarray(np.ascontiguousarray(a)).reshape(a.shape)
+        return result
+
+    def host(self, a):
+        return self.xp.asnumpy(a) if isinstance(a, self.xp.ndarray) else a
+
+    def kernels(self):
+        return nullcontext()

@@ -11,9 +11,7 @@ def in_elements(own_shape: Shape, own_strides: Shape, itemsize: int, ndim: int) 
     return [0] * (ndim - len(own)) + own
 
 
-def coalesce(
-    extents: Sequence[int], strides: Sequence[Shape], alone: int = -1
-) -> tuple[list[int], list[Shape], int]:
+def coalesce(extents: Sequence[int], strides: Sequence[Shape], alone: int = -1) -> tuple[list[int], list[Shape], int]:
     """The fewest extents and strides (one for each array) of the same elements in the same order, and where among them
     the dimension `alone` is, which is merged with no other; -1 is none."""
     shape: list[int] = []

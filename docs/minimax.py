@@ -85,8 +85,10 @@ if __name__ == "__main__":
             "LOG2E": rounded(1 / mp.log(2), bits),
             "ROUND": mpf(3) * 2 ** (bits - 2),  # adding it rounds to an integer, left in the low bits
             "EXP_LOW": mpf(-104 if bits == 24 else -746),  # exp rounds to 0 below
-            "EXP_HIGH": mpf(89 if bits == 24 else 710),  # exp overflows below here, with 2^n still a power n's bits hold
-            "SCALE_LOW": mpf(-87 if bits == 24 else -708),  # 2^(n - 1) is 0 or the least normal; exp nothing beside 1
+            # exp overflows from below here, with 2^n still a power that n's bits can hold
+            "EXP_HIGH": mpf(89 if bits == 24 else 710),
+            # 2^(n - 1) is 0 or the least normal here, and exp nothing beside 1
+            "SCALE_LOW": mpf(-87 if bits == 24 else -708),
             "HALF_EXP_HIGH": mpf(90 if bits == 24 else 711),  # exp(x) / 2 overflows below here
         }
         for name, number in numbers.items():

@@ -1,4 +1,4 @@
-"""Where agauss/cuda's coefficients.cuh, philox.cuh, mathlib.cuh and formulas.cuh come from: run this file to write them.
+"""Where coefficients.cuh, philox.cuh, mathlib.cuh and formulas.cuh of agauss/cuda come from: run this to write them.
 
 They are the Python functions of coefficients.py, noise.py, cpu/mathlib.py and formulas.py in C++: the same names,
 arguments and operations in the same order, so that a GPU computes the very bits that Numba's loops do.
@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "agauss"
 FUNCTION = "__device__ __forceinline__"
 OPERATORS = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^",
-    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.USub: "-",
+    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==",
 }  # fmt: skip
 
 
@@ -31,9 +31,9 @@ def operand(node):
             return name
         case ast.Constant(number):
             return repr(number)
-        case ast.UnaryOp(op, inner):
-            return f"{OPERATORS[type(op)]}{operand(inner)}"
-        case ast.BinOp(left, op, right) | ast.Compare(left, [op], [right]):
+        case ast.UnaryOp(ast.USub(), inner) if not isinstance(inner, ast.UnaryOp):
+            return f"-{operand(inner)}"
+        case ast.BinOp(left, op, right) | ast.Compare(left, [op], [right]) if type(op) in OPERATORS:
             return f"({operand(left)} {OPERATORS[type(op)]} {operand(right)})"
         case ast.Subscript(value, ast.Constant(place)):
             return f"{operand(value)}.v{place}"
@@ -122,7 +122,8 @@ def mirror(path, keep):
 
 
 def page(path, text):
-    return f"// Made from agauss/{path} by docs/mirror.py.\n\nnamespace agauss {{\n\n{text}\n\n}}  // namespace agauss\n"
+    head = f"// Made from agauss/{path} by docs/mirror.py."
+    return f"{head}\n\nnamespace agauss {{\n\n{text}\n\n}}  // namespace agauss\n"
 
 
 def numbers():

@@ -24,7 +24,7 @@ class ShimRuntime:
 
     def empty(self, shape, dtype, like):
         poisoned = np.empty(shape, dtype)
-        poisoned.view(np.uint8)[...] = 0xAB if poisoned.ndim else poisoned.view(np.uint8)
+        poisoned.reshape(-1).view(np.uint8)[...] = 0xAB
         return poisoned
 
     def address(self, a):

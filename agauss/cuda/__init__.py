@@ -1,1 +1,1 @@
-"""CuPy arrays on the project's own CUDA kernels. Sources: *.cuh and kernels.cu, compiled when first needed (source.py)."""
+"""CuPy arrays on the project's own CUDA kernels, *.cuh and kernels.cu, which source.py compiles when first needed."""

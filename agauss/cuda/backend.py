@@ -276,9 +276,10 @@ def _prepare(
         _two([position - cotangents for position, _, _, _ in bounds]) if cotangents else (-1, -1),
         summed,
         total or "float32",
-        threads,
     )
-    lows, highs = [[_bits(limit[k], real) for limit in bounds] + [0] * (2 - len(bounds)) for k in (2, 3)]
+    none = [0] * (2 - len(bounds))
+    lows = [_bits(low, real) for _, _, low, _ in bounds] + none
+    highs = [_bits(high, real) for _, _, _, high in bounds] + none
     magic = -(-(2**32) // vectors)
     head = [rows, columns, vectors, tile_rows, pieces, piece, parts, tasks, magic, *[0] * (LOW - SUMS), *lows, *highs]
     words, addresses = head + extents, []

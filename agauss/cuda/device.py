@@ -44,7 +44,7 @@ class CupyRuntime:
         return cupy.ascontiguousarray(cupy.asarray(index).astype(np.int64, copy=False))
 
     def processors(self) -> int:
-        return _processors(cupy.cuda.runtime.getDevice())
+        return int(_processors(cupy.cuda.runtime.getDevice()))
 
     def counter(self) -> int:
         """The address of a counter that is 0 before and after each launch. Launches take turns at many, so two have one
@@ -58,7 +58,7 @@ class CupyRuntime:
                     cupy.cuda.get_current_stream().synchronize()  # once: other streams take it to be zero
                     self._counters[device] = made
                 counters = self._counters[device]
-        return int(counters.data.ptr) + next(self._next) % COUNTERS * counters.itemsize
+        return int(counters.data.ptr + next(self._next) % COUNTERS * counters.itemsize)
 
     def launch(self, spec: Spec, blocks: int, threads: int, words: np.ndarray) -> None:
         """Run a kernel on the current stream. The words are copied before this returns."""

@@ -12,6 +12,9 @@ FILES = ("intrinsics.cuh", "coefficients.cuh", "philox.cuh", "mathlib.cuh", "for
 # Not CuPy's own way to compile, which appends -ftz=true: subnormal numbers would not have a CPU's bits.
 OPTIONS = ("--std=c++20", "--fmad=false")
 ENTRY = "agauss_kernel"
+# Elements to a thread -> blocks on a processor at least: as many registers as no kernel spills with. Left to itself, the
+# compiler does with fewer, and some spill.
+RESIDENT = {4: 4, 8: 2, 2: 1}
 STORAGE = {
     "float32": "float",
     "float64": "double",
@@ -50,7 +53,6 @@ class Spec(NamedTuple):
     chained: tuple[int, int] = (-1, -1)
     summed: int = -1
     total: str = "float32"  # the dtype of the sums
-    threads: int = 256  # at most in a block
 
 
 @lru_cache
@@ -101,7 +103,7 @@ struct Spec {{
     template <class... T> __device__ __forceinline__ static auto term(T... x) {{ return agauss::{spec.term}(x...); }}
 }};
 using Work = agauss::Work<Spec>;
-extern "C" __global__ void __launch_bounds__({spec.threads}) {ENTRY}(const __grid_constant__ Work work) {{
+extern "C" __global__ void __launch_bounds__(256, {RESIDENT[spec.vector]}) {ENTRY}(const __grid_constant__ Work work) {{
     agauss::{spec.loop}(work);
 }}
 """
@@ -122,7 +124,7 @@ def nvrtc() -> Any:
 
 
 def architecture(capability: int) -> str:
-    """What to compile for on a device of a compute capability, as 90: itself, or an older one of the same generation."""
+    """What to compile for on a device of a compute capability, as 90: itself, or an older one of its generation."""
     known = [a for a in nvrtc().getSupportedArchs() if a <= capability and a // 10 == capability // 10]
     if not known:
         raise RuntimeError(

@@ -6,7 +6,7 @@ array-api-compat completes, runs on reference.py. Backends are imported when fir
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,7 @@ def _find(x: Any) -> Library | None:
     return found
 
 
+@lru_cache
 def namespace(xp: Any) -> Library:
     """The library of a namespace given by the caller."""
     if xp is None or xp is np:

@@ -134,7 +134,7 @@ def draw(term: Any, given: Operands, rng: Any, index: Any, draws: Shape, limits:
 
 
 def _model(library: Library, dtype: Any, device: Any) -> Any:
-    """A number of a dtype, given as such or by name, on a device."""
+    """An array without dimensions or a certain value, of a dtype given as such or by name, on a device."""
     xp = library.xp
     if isinstance(dtype, str):
         if dtype == "bfloat16" and not hasattr(xp, dtype):
@@ -147,6 +147,6 @@ def _model(library: Library, dtype: Any, device: Any) -> Any:
             raise TypeError(f"dtype must be one that {library.name} has; got {dtype!r}")
         else:
             dtype = getattr(xp, dtype)
-    model = xp.zeros((), dtype=dtype) if device is None else xp.zeros((), dtype=dtype, device=device)
+    model = xp.empty((), dtype=dtype) if device is None else xp.empty((), dtype=dtype, device=device)
     floating("dtype", model.dtype)
     return model

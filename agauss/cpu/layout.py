@@ -9,7 +9,7 @@ import numpy as np
 from agauss.cpu import memory
 from agauss.strides import coalesce, in_elements
 
-CHUNK, LANES = 65536, 128  # loops.py says what they are
+CHUNK, LANES = 65536, 64  # loops.py says what they are
 
 
 # An array without its data: shape, strides in bytes, item size, storage and the bounds on its values. The storage of

@@ -21,7 +21,7 @@ Form = tuple[Shape, Shape, str, int]  # shape, strides, dtype, how far off 16 by
 Limits = tuple[tuple[int, str, float, float], ...]
 
 # Of kernels.cu.
-LANES, TILE, CHUNK, SHORT = 128, 1024, 65536, 2048
+LANES, TILE, CHUNK, SHORT = 64, 512, 65536, 2048
 SUMS, PARTIALS, COUNTER, SEED_LOW, SEED_HIGH, DRAW, STREAM, INDEX, LOW = range(9, 18)  # places in struct Work
 
 WARP, THREADS = 32, 256
@@ -244,16 +244,17 @@ def _prepare(
         tile_rows = piece // vectors if packed else 1
         pieces = 1 if packed else -(-vectors // piece)
         tasks = -(-rows // tile_rows) * pieces
-    elif columns < LANES:
+    elif columns < 2 * LANES:
         loop, tile_rows = "short_rows", SHORT // (columns | 1)
         tasks = -(-rows // tile_rows)
     else:
         loop, pieces = "row_reduce", -(-columns // CHUNK)
         tiles = -(-min(columns, CHUNK) // TILE)
-        piece = tiles if rows * pieces * 4 > TASKS else min(tiles, THREADS // WARP)
+        at_once = THREADS * vector // LANES  # tiles
+        piece = tiles if rows * pieces * 4 > TASKS else min(tiles, at_once)
         parts = -(-tiles // piece)
         tasks = rows * pieces * parts
-        threads = WARP * min(THREADS // WARP, 1 << (piece - 1).bit_length())
+        threads = max(WARP, THREADS * min(at_once, 1 << (piece - 1).bit_length()) // at_once)
         if pieces * parts > 1:
             partials = rows * pieces * (2 + (CHUNK // TILE if parts > 1 else 0))
 

@@ -7,10 +7,10 @@
 namespace agauss {
 
 constexpr int WARP = 32;
-constexpr int LANES = 128;    // sums run in this many lanes, as on a CPU,
-constexpr int TILE = 1024;    // are added up in double precision after so many elements,
+constexpr int LANES = 64;     // sums run in this many lanes, as on a CPU,
+constexpr int TILE = 512;     // are added up in double precision after so many elements,
 constexpr int CHUNK = 65536;  // and in order for so many; chunks are then added by pairs
-constexpr int SHORT = 2048;   // elements of short rows that a block sums at a time
+constexpr int SHORT = 2048;   // elements of short rows, under 2 LANES, that a block sums at a time
 
 // Step 0: one element for all columns; 1: columns are adjacent; 2: anything else.
 template <class S, int step_> struct Array {
@@ -340,28 +340,25 @@ template <class S> __device__ __forceinline__ void map(const Work<S>& w) {
     }
 }
 
-// The sum of the lanes of a warp, LANES / WARP to each thread, in double precision and by halves: lanes k and k + 64,
-// then k and k + 32, ... Threads share the work of the first steps. Lane 0 has the sum.
-template <class T> __device__ __forceinline__ double lane_sum(const T (&lanes)[LANES / WARP]) {
-    int me = threadIdx.x % WARP;
+// The sum of a tile's lanes, in double precision and by halves: lanes k and k + 32, then k and k + 16, ... Threads share
+// the work of the first steps. The tile's first thread has the sum.
+__device__ __forceinline__ double lane_sum(const float (&lanes)[4]) {
+    // Half a warp has a tile, and its thread t the lanes 4 t + (0, 1, 2, 3).
     double a = lanes[0], b = lanes[1], c = lanes[2], d = lanes[3];
-    if constexpr (sizeof(T) == 4) {
-        // Thread t has the lanes 4 t + (0, 1, 2, 3).
-        bool upper = me & 16, odd = me & 8;
-        double e = (upper ? c : a) + __shfl_xor_sync(~0u, upper ? a : c, 16);
-        double f = (upper ? d : b) + __shfl_xor_sync(~0u, upper ? b : d, 16);
-        double x = (odd ? f : e) + __shfl_xor_sync(~0u, odd ? e : f, 8);
-        for (int step = 4; step > 0; step /= 2) x += __shfl_xor_sync(~0u, x, step);
-        x += __shfl_xor_sync(~0u, x, 16);
-        return x + __shfl_xor_sync(~0u, x, 8);
-    } else {
-        // Thread t has the lanes 2 t + (0, 1) and 64 + 2 t + (0, 1).
-        bool upper = me & 16;
-        a += c, b += d;
-        double x = (upper ? b : a) + __shfl_xor_sync(~0u, upper ? a : b, 16);
-        for (int step = 8; step > 0; step /= 2) x += __shfl_xor_sync(~0u, x, step);
-        return x + __shfl_xor_sync(~0u, x, 16);
-    }
+    bool upper = threadIdx.x & 8, odd = threadIdx.x & 4;
+    double e = (upper ? c : a) + __shfl_xor_sync(~0u, upper ? a : c, 8);
+    double f = (upper ? d : b) + __shfl_xor_sync(~0u, upper ? b : d, 8);
+    double x = (odd ? f : e) + __shfl_xor_sync(~0u, odd ? e : f, 4);
+    for (int step = 2; step > 0; step /= 2) x += __shfl_xor_sync(~0u, x, step);
+    x += __shfl_xor_sync(~0u, x, 8);
+    return x + __shfl_xor_sync(~0u, x, 4);
+}
+__device__ __forceinline__ double lane_sum(const double (&lanes)[2]) {
+    // A warp has a tile, and its thread t the lanes 2 t + (0, 1).
+    bool upper = threadIdx.x & 16;
+    double x = (upper ? lanes[1] : lanes[0]) + __shfl_xor_sync(~0u, upper ? lanes[0] : lanes[1], 16);
+    for (int step = 8; step > 0; step /= 2) x += __shfl_xor_sync(~0u, x, step);
+    return x + __shfl_xor_sync(~0u, x, 16);
 }
 
 // Where tile sums go that are another block's to add up, CHUNK / TILE for each chunk. Before them there is room for the
@@ -407,39 +404,41 @@ template <class S> __device__ __forceinline__ void sum_partials(const Work<S>& w
     if (threadIdx.x == 0) *(unsigned*)w.counter = 0;
 }
 
-// Rows of at least LANES columns: a block sums a chunk, or a part of one, and a warp a tile of it.
+// Rows of at least 2 LANES columns: a block sums a chunk, or a part of one, and a group of threads a tile of it.
 template <class S> __device__ __forceinline__ void row_reduce(const Work<S>& w) {
     using Real = typename S::Real;
-    constexpr int width = WARP * S::vector, turns = LANES / width;  // columns that a warp computes at a time
+    constexpr int group = LANES / S::vector, per_warp = WARP / group;
     __shared__ double tiles[CHUNK / TILE];
-    int warp = threadIdx.x / WARP, warps = blockDim.x / WARP, me = threadIdx.x % WARP;
+    int me = threadIdx.x % group, tiles_at_once = blockDim.x / group;
     for (unsigned task = blockIdx.x; task < w.tasks; task += gridDim.x) {
         unsigned chunk = task / unsigned(w.parts), part = task - chunk * unsigned(w.parts);
         unsigned number = chunk / unsigned(w.pieces);
         long long begin = (long long)(chunk - number * unsigned(w.pieces)) * CHUNK;
         int count = w.columns - begin < CHUNK ? int(w.columns - begin) : CHUNK;
-        int stop = int(part + 1) * int(w.piece);
+        int stop = (part + 1) * int(w.piece) * TILE < count ? (part + 1) * int(w.piece) * TILE : count;
         Row<S> row = row_at<S>(w, number, begin);
-        for (int tile = part * int(w.piece) + warp; tile < stop && tile * TILE < count; tile += warps) {
-            Real lanes[LANES / WARP] = {};
-            int end = (tile + 1) * TILE < count ? (tile + 1) * TILE : count;
-            for (int start = tile * TILE + me * S::vector; start < end; start += LANES) {
+        // All threads of a warp take the same turns, for they sum their lanes together.
+        for (int turn = part * int(w.piece) + threadIdx.x / WARP * per_warp; turn * TILE < stop; turn += tiles_at_once) {
+            int tile = turn + threadIdx.x % WARP / group;
+            Real lanes[S::vector] = {};
+            int end = (tile + 1) * TILE < stop ? (tile + 1) * TILE : stop;
+            for (int place = tile * TILE + me * S::vector; place < end; place += LANES) {
+                Real summed[S::vector];
+                int last = S::whole || end - place >= S::vector ? S::vector : end - place;
+                compute<S>(summed, w, row, place, 0, last);
 #pragma unroll
-                for (int turn = 0; turn < turns; ++turn) {
-                    int place = start + turn * width, here = end - place;
-                    if (here <= 0) break;
-                    Real summed[S::vector];
-                    int last = S::whole || here >= S::vector ? S::vector : here;
-                    compute<S>(summed, w, row, place, 0, last);
-#pragma unroll
-                    for (int i = 0; i < S::vector; ++i)
-                        if (S::whole || i < last) lanes[turn * S::vector + i] += summed[i];
-                }
+                for (int i = 0; i < S::vector; ++i)
+                    if (S::whole || i < last) lanes[i] += summed[i];
             }
             __syncwarp();
             double sum = lane_sum(lanes);
-            if (me == 0 && w.parts == 1) tiles[tile] = sum;
-            if (me == 0 && w.parts > 1) tile_sums(w)[chunk * (CHUNK / TILE) + tile] = sum;
+            if (me == 0 && tile * TILE < stop) {
+                if (w.parts == 1) {
+                    tiles[tile] = sum;
+                } else {
+                    tile_sums(w)[chunk * (CHUNK / TILE) + tile] = sum;
+                }
+            }
         }
         __syncthreads();
         if (threadIdx.x == 0 && w.parts == 1) {
@@ -456,7 +455,16 @@ template <class S> __device__ __forceinline__ void row_reduce(const Work<S>& w) 
     if (w.pieces * w.parts > 1) sum_partials<S>(w);
 }
 
-// Rows of fewer than LANES columns: a block computes some into shared memory, then a thread sums a row in order.
+// The sum of lanes k, k + width, ..., by halves: lane k is columns k and, where there are as many, k + LANES.
+template <int width, class T> __device__ __forceinline__ double tree(const T* row, int columns, int k) {
+    if constexpr (width == LANES) {
+        return k + LANES < columns ? row[k] + row[k + LANES] : row[k];
+    } else {
+        return tree<2 * width>(row, columns, k) + tree<2 * width>(row, columns, k + width);
+    }
+}
+
+// Rows of fewer than 2 LANES columns: a block computes some into shared memory, then a thread sums a row.
 template <class S> __device__ __forceinline__ void short_rows(const Work<S>& w) {
     using Real = typename S::Real;
     __shared__ Real computed[SHORT];
@@ -475,8 +483,13 @@ template <class S> __device__ __forceinline__ void short_rows(const Work<S>& w) 
         }
         __syncthreads();
         for (int local = threadIdx.x; local < rows; local += blockDim.x) {
+            const Real* own = computed + local * pitch;
             double total = 0;
-            for (int column = 0; column < w.columns; ++column) total += computed[local * pitch + column];
+            if (w.columns < LANES) {
+                for (int column = 0; column < w.columns; ++column) total += own[column];
+            } else {
+                total = tree<1>(own, int(w.columns), 0);
+            }
             write(((typename S::Total*)w.sums)[begin + local], total);
         }
         __syncthreads();

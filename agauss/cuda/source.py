@@ -12,8 +12,8 @@ FILES = ("intrinsics.cuh", "coefficients.cuh", "philox.cuh", "mathlib.cuh", "for
 # Not CuPy's own way to compile, which appends -ftz=true: subnormal numbers would not have a CPU's bits.
 OPTIONS = ("--std=c++20", "--fmad=false")
 ENTRY = "agauss_kernel"
-# Elements to a thread -> blocks on a processor at least: as many registers as no kernel spills with. Left to itself, the
-# compiler does with fewer, and some spill.
+# Elements to a thread -> blocks on a processor at least, with so many registers that no kernel spills. Left to itself,
+# the compiler does with fewer, and some spill.
 RESIDENT = {4: 4, 8: 2, 2: 1}
 STORAGE = {
     "float32": "float",

@@ -81,6 +81,7 @@ def prepared(work: str, backend: str, dtype: str, shape: str) -> Callable[[], An
 
 def _numba() -> Any:
     vars(dispatch.NUMPY).pop("backend", None)
+    dispatch.NUMPY.fills = True
     return np, None
 
 
@@ -88,7 +89,7 @@ def _array_api_numpy() -> Any:
     """NumPy arrays on the form for any library, in place of the Numba loops."""
     from agauss import reference
 
-    dispatch.NUMPY.backend = reference
+    dispatch.NUMPY.backend, dispatch.NUMPY.fills = reference, False
     return np, None
 
 

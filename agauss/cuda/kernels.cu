@@ -385,6 +385,7 @@ template <class S> __device__ __forceinline__ void sum_partials(const Work<S>& w
             long long count = w.columns - chunk % w.pieces * CHUNK;
             volatile double* sums = tile_sums(w) + chunk * (CHUNK / TILE);
             double total = 0;
+#pragma unroll 4
             for (int tile = 0; tile < CHUNK / TILE && tile * TILE < count; ++tile) total += sums[tile];
             from[chunk] = total;
         }
@@ -488,7 +489,14 @@ template <class S> __device__ __forceinline__ void short_rows(const Work<S>& w) 
             if (w.columns < LANES) {
                 for (int column = 0; column < w.columns; ++column) total += own[column];
             } else {
-                total = tree<1>(own, int(w.columns), 0);
+                // tree<1>, a quarter at a time, for its 64 loads at once take too many registers.
+#pragma unroll 1
+                for (int k = 0; k < 2; ++k) {
+                    double half = 0;
+#pragma unroll 1
+                    for (int j = k; j < 4; j += 2) half += tree<4>(own, int(w.columns), j);
+                    total += half;
+                }
             }
             write(((typename S::Total*)w.sums)[begin + local], total);
         }

@@ -1,0 +1,409 @@
+"""The CUDA kernels against the Numba loops, every result bit for bit, sums too, for their order is the same.
+
+On the CPU by the shim, and on a GPU where there is one.
+"""
+
+import cuda_shim
+import ml_dtypes
+import numpy as np
+import pytest
+from cuda_devices import Gpu, Shim, ShimRuntime
+
+import agauss as ag
+from agauss import dispatch
+from agauss.cuda.backend import Backend
+
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+Q = ag.DiagonalGaussianDistribution
+dtypes = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def gpu():
+    try:
+        import cupy
+
+        cupy.zeros(1)
+    except Exception as error:
+        pytest.skip(f"no CuPy with a CUDA device: {str(error).partition(chr(10))[0]}")
+    return Gpu()
+
+
+def shim():
+    if cuda_shim.COMPILER is None:
+        pytest.skip("no g++ to run the kernels on the CPU with")
+    return Shim()
+
+
+@pytest.fixture(scope="module", params=["shim", pytest.param("gpu", marks=pytest.mark.gpu)])
+def device(request):
+    return {"shim": shim, "gpu": gpu}[request.param]()
+
+
+@pytest.fixture(scope="module", name="shim")
+def _shim():
+    return shim()
+
+
+def normal(shape, dtype="float32", seed=0, scale=1.5):
+    values = np.random.default_rng(seed).standard_normal(shape) * scale
+    return values.astype(getattr(ml_dtypes, dtype, dtype))
+
+
+def flat(results):
+    return list(results) if isinstance(results, (tuple, list)) else [results]
+
+
+def assert_same(found, expected):
+    """Shape, dtype and bits; a NaN is a NaN, whatever its payload."""
+    assert len(found) == len(expected)
+    for place, (a, b) in enumerate(zip(found, expected, strict=True)):
+        a, b = np.asarray(a), np.asarray(b)
+        assert (a.shape, a.dtype) == (b.shape, b.dtype), f"result {place}"
+        differ = a.reshape(-1).view(f"u{a.itemsize}") != b.reshape(-1).view(f"u{b.itemsize}")
+        differ &= ~(np.isnan(a.astype(np.float64)) & np.isnan(b.astype(np.float64))).reshape(-1)
+        if differ.any():
+            k = int(np.argmax(differ))
+            message = f"result {place}: {differ.sum()} of {differ.size} differ, first number {k}"
+            raise AssertionError(f"{message}: {a.reshape(-1)[k]!r}, not {b.reshape(-1)[k]!r}")
+
+
+def agree(device, f, *arrays):
+    """f of arrays, by the kernels and by Numba."""
+    expected = flat(f(*arrays))
+    with device.kernels():
+        found = flat(f(*(device.array(a) for a in arrays)))
+    if device.name == "gpu":
+        assert all(isinstance(a, device.xp.ndarray) for a in found)
+    assert_same([device.host(a) for a in found], expected)
+
+
+def every_operation(p, x, d_kl, bounds):
+    """All that can be asked of a distribution's parameters, a point x, and the cotangent of a sum."""
+    q, axes = Q(p, bounds=bounds), tuple(range(1, p.ndim))
+    other = Q(p[::-1], bounds=bounds)
+    mean, logvar, mean2, logvar2 = q.mean, q.logvar, other.mean, other.logvar
+    limits = {"bounds": bounds}
+    two = {"bounds": bounds, "bounds2": bounds}
+    yield from (q.kl(), q.kl(other), q.nll(x), q.log_prob(x), q.entropy(), q.mode(), q.std, q.var, q.sample(rng=3))
+    yield from q.sample_and_kl(rng=ag.random.Key(2**64 - 1, 2**32 - 1))
+    for axis in ((), None, 0):
+        yield ag.kl(mean, logvar, axis=axis, **limits)
+        yield ag.nll(x, mean, logvar, axis=axis, **limits)
+    yield ag.normal_kl(mean, logvar, mean2, logvar2)
+    yield ag.saturated(logvar, axis=axes)
+    yield from ag.kl_vjp(mean, logvar, cotangent=d_kl, axis=axes, **limits)
+    yield from ag.kl_vjp(mean, logvar, mean2, logvar2, cotangent=d_kl, axis=axes, **two)
+    yield from ag.nll_vjp(x, mean, logvar, cotangent=d_kl, axis=axes, **limits)
+    yield from ag.log_prob_vjp(x, mean, logvar, cotangent=0.5, **limits)
+    yield from ag.sample_vjp(mean, logvar, cotangent=x, rng=3, **limits)
+    yield ag.sample_and_kl_vjp(p, cotangent=(x, d_kl), rng=3, **limits)
+    for op in (ag.std_vjp, ag.var_vjp, ag.entropy_vjp):
+        yield from op(logvar, cotangent=0.25, **limits)
+    yield from ag.mode_vjp(mean, logvar, cotangent=x)
+    if bounds is not None:
+        yield ag.clamp(logvar, bounds=bounds)
+
+
+CASES = [
+    ("float32", None, (3, 4, 20)),
+    ("float32", (-0.5, 0.75), (2, 6, 3)),
+    ("float32", (-0.5, 0.75), (2, 2, 700)),
+    ("float32", "soft", (3, 4, 20)),
+    ("float32", "straight-through", (2, 2, 700)),
+    ("float64", (-0.5, 0.75), (3, 4, 20)),
+    ("float64", "soft", (2, 2, 700)),
+    ("float16", (-0.5, 0.75), (2, 2, 700)),
+    ("bfloat16", None, (2, 6, 3)),
+]
+
+
+@pytest.mark.parametrize(("dtype", "bounds", "shape"), CASES, ids=str)
+def test_every_operation(device, dtype, bounds, shape):
+    wide = "float32" if dtype in ("float16", "bfloat16") else dtype
+    x, d_kl = normal((shape[0], shape[1] // 2, shape[2]), dtype, 1), normal(shape[:1], wide, 2)
+    agree(device, lambda *a: list(every_operation(*a, bounds)), normal(shape, dtype), x, d_kl)
+
+
+EDGES = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, 1e-39, -1e-42, 1e38, -1e38, 30, -30.5, 20, 20.5, 87.3, -87.4, 104]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_edges_subnormal_numbers_and_overflow(device, dtype):
+    with np.errstate(over="ignore"):
+        edges = np.array(EDGES).astype(dtype)
+    mean, logvar = (a.reshape(-1).copy() for a in np.meshgrid(edges, edges))
+    g = np.resize(edges, mean.size)
+
+    def operations(mean, logvar, g):
+        yield from (ag.std(logvar), ag.var(logvar), ag.sample(mean, logvar, rng=1), ag.kl(mean, logvar, axis=()))
+        yield from (ag.nll(g, mean, logvar, axis=()), ag.normal_kl(mean, logvar, g, logvar))
+        yield from ag.sample_vjp(mean, logvar, cotangent=g, rng=1)
+        for bounds in ((-30, 20), (0, 1), "soft", "straight-through"):
+            yield ag.clamp(logvar, bounds=bounds)
+
+    agree(device, lambda *a: list(operations(*a)), mean, logvar, g)
+
+
+SIZES = [0, 1, 2, 3, 4, 5, 7, 8, 9, 31, 63, 64, 65, 127, 128, 129, 130, 511, 512, 513, 1023, 1025, 2049, 4097, 16388]
+LONG = [65535, 65536, 65537, 131077, 200001]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_rows_of_every_length(device, rows, dtype):
+    def operations(p):
+        yield from Q(p).sample_and_kl(rng=2)
+        yield from (Q(p).kl(), Q(p).sample(rng=2), ag.kl(p, p * p.dtype.type(0.5)))
+
+    for columns in SIZES:
+        agree(device, lambda p: list(operations(p)), normal((rows, 2 * columns), dtype, columns))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("columns", LONG)
+def test_long_rows_in_chunks_and_parts(device, columns, dtype):
+    p = normal((3, 2 * columns), dtype)
+    agree(device, lambda p: [*Q(p).sample_and_kl(rng=2), Q(p).nll(p[:, :columns]), ag.kl(p, p)], p)
+
+
+@pytest.mark.parametrize("shape", [(5000, 6), (5000, 8), (700, 2 * 65), (600, 2 * 100), (600, 2 * 127)], ids=str)
+def test_many_short_rows(device, shape):
+    agree(device, lambda p: [*Q(p).sample_and_kl(rng=2), Q(p).sample(rng=2)], normal(shape))
+
+
+def test_many_chunks_without_parts(device):
+    agree(device, lambda p: [Q(p).kl()], normal((520, 2 * 1100)))
+    agree(device, lambda p: [Q(p, event_axes=(1,)).entropy()], np.broadcast_to(normal((1, 2 * 70000)), (300, 140000)))
+
+
+@dtypes
+def test_video_latents(device, dtype):
+    agree(device, lambda p: [*Q(p).sample_and_kl(rng=2)], normal((2, 4, 3, 6, 9), dtype))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, (0, 1), (1, 2), (0, 2), None, ()], ids=str)
+def test_sums_over_any_axes(device, axis):
+    mean, logvar = normal((5, 70, 9)), normal((5, 70, 9), seed=1)
+    agree(device, lambda *a: ag.kl(*a, axis=axis), mean, logvar)
+    g = np.asarray(ag.kl(mean, logvar, axis=axis))
+    agree(device, lambda g, *a: ag.kl_vjp(*a, cotangent=g, axis=axis), g, mean, logvar)
+
+
+SMALLER = [(), (1,), (9,), (70, 1), (1, 1, 1), (5, 1, 9), (5, 1, 1), (1, 70, 1)]
+
+
+@pytest.mark.parametrize("smaller", SMALLER, ids=str)
+def test_arguments_that_broadcast_and_their_gradients(device, smaller):
+    mean, logvar, x = normal((5, 70, 9)), normal(smaller, seed=1), normal((70, 9), seed=2)
+
+    def operations(mean, logvar, x):
+        yield from (ag.nll(x, mean, logvar), ag.sample(mean, logvar, rng=1), ag.kl(mean, logvar, x, logvar, axis=1))
+        yield from ag.nll_vjp(x, mean, logvar, cotangent=0.5, axis=(0, 2))
+        yield from ag.sample_vjp(mean, logvar, cotangent=mean, rng=1)
+
+    agree(device, lambda *a: list(operations(*a)), mean, logvar, x)
+
+
+VIEWS = {
+    "transposed": lambda a: a.T,
+    "Fortran order": np.asfortranarray,
+    "steps": lambda a: a[::2, 1::3],
+    "backwards": lambda a: a[::-1, ::-1],
+    "one off": lambda a: a[:, 1:],
+    "three off": lambda a: a[1:, 3:-2],
+    "a column": lambda a: a[:, 5],
+    "one row for all": lambda a: np.broadcast_to(a[0], a.shape),
+    "one column for all": lambda a: np.broadcast_to(a[:, :1], a.shape),
+    "no dimensions": lambda a: a[2, 3],
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_are_read_where_they_lie(device, view, dtype):
+    mean, logvar = (np.asarray(VIEWS[view](normal((37, 150), dtype, seed))) for seed in (0, 1))
+
+    def operations(mean, logvar):
+        yield from (ag.sample(mean, logvar, rng=1), ag.kl(mean, logvar), ag.kl(mean, logvar, axis=()))
+        yield ag.entropy(logvar, axis=-1 if logvar.ndim else None)
+
+    agree(device, lambda *a: list(operations(*a)), mean, logvar)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("offset", range(1, 8))
+def test_memory_that_begins_off_16_bytes(device, offset, dtype):
+    memory = normal(3001, dtype)
+    agree(device, lambda a: [ag.sample(a, a, rng=1), ag.std(a), ag.kl(a, a)], memory[offset:])
+    agree(device, lambda a, b: [ag.sample(a, b, rng=1), ag.kl(a, b)], memory[offset:-8], memory[8:-offset])
+
+
+# Outputs
+
+
+OUTS = {
+    "adjacent": lambda a: np.empty_like(a[:, 40:80]),
+    "strided": lambda a: np.zeros((a.shape[0], 80), a.dtype)[:, ::2],
+    "one off": lambda a: np.zeros((a.shape[0], 41), a.dtype)[:, 1:],
+    "backwards": lambda a: np.zeros((a.shape[0], 40), a.dtype)[::-1, ::-1],
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("out", OUTS)
+def test_out_is_filled_and_nothing_else(device, out, dtype):
+    p = normal((6, 80), dtype)
+    z = OUTS[out](p)
+    whole = z if z.base is None else z.base
+    expected = whole.copy()
+    given = device.array(z)
+    with device.kernels():
+        q = Q(device.array(p))
+        assert q.sample(rng=1, out=given) is given
+    assert_same([np.ascontiguousarray(device.host(given))], [Q(p).sample(rng=1)])
+    if device.name == "shim":
+        Q(p).sample(rng=1, out=np.ndarray(z.shape, z.dtype, expected, z.ctypes.data - whole.ctypes.data, z.strides))
+        assert_same([whole], [expected])
+
+
+def test_out_that_is_an_input_or_overlaps_one(device):
+    p = normal((8, 300))
+    expected = Q(p).sample(rng=1), ag.sample(p[:, :100], p[:, 100:200], rng=1)
+
+    with device.kernels():
+        a = device.array(p.copy())
+        assert_same(
+            [device.host(ag.sample(a[:, :150], a[:, 150:], rng=1, bounds=(-30, 20), out=a[:, :150]))], expected[:1]
+        )
+        b = device.array(p.copy())
+        assert_same([device.host(ag.sample(b[:, :100], b[:, 100:200], rng=1, out=b[:, 50:150]))], expected[1:])
+    c = p.copy()
+    ag.sample_and_kl_vjp(c, cotangent=(1.0, 1.0), rng=1, out=c)
+    with device.kernels():
+        d = device.array(p.copy())
+        ag.sample_and_kl_vjp(d, cotangent=(1.0, 1.0), rng=1, out=d)
+    assert_same([device.host(d)], [c])
+
+
+def test_draws_along_new_axes(device):
+    mean, logvar = normal((3, 5)), normal((3, 5), seed=1)
+    agree(device, lambda *a: ag.sample(*a, rng=1, sample_shape=(2, 3)), mean, logvar)
+    g = normal((2, 3, 3, 5), seed=2)
+    agree(device, lambda g, *a: ag.sample_vjp(*a, cotangent=g, rng=1, sample_shape=(2, 3)), g, mean, logvar)
+
+
+# Noise
+
+
+@dtypes
+@pytest.mark.parametrize("events", [1, 2, 3, 5, 7, 8, 1027])
+def test_the_callers_sample_ids(device, events, dtype):
+    mean, logvar = normal((6, events), dtype), normal((6, events), dtype, 1)
+    for ids in ([3, 0, 5, 5, 1, 2], [2**40, 7, 2**33 + 1, 0, 9, 2**62]):
+        agree(device, lambda ids, *a: ag.sample(*a, rng=1, index=ids), np.array(ids), mean, logvar)
+        agree(device, lambda *a: ag.sample(*a, rng=1, index=ids), mean, logvar)  # noqa: B023
+
+
+@dtypes
+def test_a_batch_is_its_samples_one_by_one(device, dtype):
+    p = normal((10, 2, 37), dtype)
+    whole = Q(p).sample(rng=4)
+    with device.kernels():
+        parts = [device.host(Q(device.array(p[b : b + 1])).sample(rng=4, index=[b])) for b in range(10)]
+    assert_same([np.concatenate(parts)], [whole])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_random_normal(device, dtype):
+    for shape in (0, 1, 5, (3, 7), (40, 1000)):
+        expected = ag.random.normal(shape, rng=9, dtype=dtype)
+        with device.kernels():
+            found = ag.random.normal(shape, rng=9, dtype=dtype, xp=getattr(device, "xp", np))
+        assert_same([device.host(found)], [expected])
+
+
+# The launch
+
+
+@pytest.mark.parametrize(("processors", "order"), [(1, "ascending"), (3, "descending"), (50, 11), (2, 12)])
+def test_neither_the_grid_nor_the_order_of_threads_changes_a_bit(shim, processors, order):
+    runtime = ShimRuntime(processors, order)
+    runtime.kernels = shim.runtime.kernels
+    arrays = [normal(shape) for shape in ((2, 2 * 70001), (300, 2 * 9), (40, 2 * 600), (20, 2 * 100), (600, 2 * 520))]
+    expected = [[*Q(p).sample_and_kl(rng=1), Q(p).sample(rng=1), Q(p).kl()] for p in arrays]
+    loops, dispatch.NUMPY.backend = dispatch.NUMPY.backend, Backend(runtime)
+    try:
+        found = [[*Q(p).sample_and_kl(rng=1), Q(p).sample(rng=1), Q(p).kl()] for p in arrays]
+    finally:
+        dispatch.NUMPY.backend = loops
+    for a, b in zip(found, expected, strict=True):
+        assert_same(a, b)
+    assert {spec.loop for spec in runtime.launches} == {"map", "short_rows", "row_reduce"}
+
+
+def test_each_operation_is_one_launch(shim):
+    p = normal((4, 32, 3, 6, 9), "float16")
+    z, gradient = np.empty_like(p[:, :16]), np.empty_like(p)
+    calls = (
+        lambda: Q(p).kl(),
+        lambda: Q(p).sample(rng=1),
+        lambda: ag.sample_and_kl(p, rng=1, out=z),
+        lambda: ag.sample_and_kl_vjp(p, cotangent=(z, 1.0), rng=1, out=gradient),
+    )
+    for call in calls:
+        shim.runtime.launches.clear()
+        with shim.kernels():
+            call()
+        assert len(shim.runtime.launches) == 1
+
+
+def test_halves_of_parameters_are_read_by_whole_vectors(shim):
+    shim.runtime.launches.clear()
+    p = normal((4, 8, 16, 16))
+    assert p.ctypes.data % 16 == 0
+    with shim.kernels():
+        Q(p).kl(), Q(p).sample(rng=1), ag.sample_and_kl_vjp(p, cotangent=(1.0, 1.0), rng=1)
+    assert all(spec.whole for spec in shim.runtime.launches)
+
+
+@pytest.mark.gpu
+def test_more_than_2_to_the_31_elements():
+    device = gpu()
+    xp = device.xp
+    if xp.cuda.runtime.memGetInfo()[0] < 40e9:
+        pytest.skip("less than 40 GB of free memory on the device")
+    rows, columns = 2**21 + 1, 1025
+    a = xp.zeros((rows, columns), np.float16)
+    z = ag.sample(a, xp.float16(0) * a[:1, :1], rng=1)
+    expected = ag.sample(np.zeros((2, columns), np.float16), 0.0, rng=1, index=[rows - 2, rows - 1])
+    assert_same([device.host(z[-2:])], [expected])
+    assert float(ag.kl(a + xp.float16(1), a)) == 0.5 * rows * columns
+    flat_z = ag.sample(a.reshape(-1), 0.0, rng=1)
+    assert bool((flat_z.reshape(a.shape)[-1] == z[-1]).all())
+
+
+@pytest.mark.gpu
+def test_a_second_device():
+    device = gpu()
+    xp = device.xp
+    if xp.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("one device only")
+    p = normal((4, 300))
+    with xp.cuda.Device(1):
+        a = xp.asarray(p)
+    z, kl = ag.sample_and_kl(a, rng=1)
+    assert z.device.id == kl.device.id == 1
+    assert_same([xp.asnumpy(z), xp.asnumpy(kl)], ag.sample_and_kl(p, rng=1))
+
+
+@pytest.mark.gpu
+def test_the_current_stream():
+    device = gpu()
+    xp = device.xp
+    p = normal((64, 2**16))
+    stream = xp.cuda.Stream(non_blocking=True)
+    with stream:
+        a = xp.asarray(p)
+        kl = ag.kl(a[:, : 2**15], a[:, 2**15 :], axis=1)
+        stream.synchronize()
+        assert_same([xp.asnumpy(kl)], [ag.kl(p[:, : 2**15], p[:, 2**15 :], axis=1)])

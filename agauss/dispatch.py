@@ -7,6 +7,7 @@ array-api-compat completes, runs on reference.py. Backends are imported when fir
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cached_property, lru_cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -100,15 +101,19 @@ def _find(x: Any) -> Library | None:
     return found
 
 
-@lru_cache
 def namespace(xp: Any) -> Library:
     """The library of a namespace given by the caller."""
     if xp is None or xp is np:
         return NUMPY
-    found = library_of(xp.asarray([0.0])) if hasattr(xp, "asarray") else None
+    found = _of_module(xp) if isinstance(xp, ModuleType) else None
     if found is None:
         raise TypeError(f"xp must be a namespace of the array API standard; got {xp!r}")
     return found
+
+
+@lru_cache
+def _of_module(xp: ModuleType) -> Library | None:
+    return library_of(xp.asarray([0.0])) if hasattr(xp, "asarray") else None
 
 
 def device_of(x: Any) -> Any:

@@ -371,7 +371,8 @@ def _event_axes(event_axes: int | Sequence[int] | None, rank: int) -> tuple[int,
 def _full(given: Operands, shape: tuple[int, ...], value: float) -> Any:
     """A result without computation: float32 or wider, on the arguments' device."""
     options = {} if given.device is None else {"device": given.device}
-    return given.library.xp.full(shape, value, dtype=given.wide, **options)
+    with given.library.on(given.arrays[0]):
+        return given.library.xp.full(shape, value, dtype=given.wide, **options)
 
 
 def _scaled_log(x: Any, factor: float) -> Any:

@@ -147,6 +147,7 @@ def _model(library: Library, dtype: Any, device: Any) -> Any:
             raise TypeError(f"dtype must be one that {library.name} has; got {dtype!r}")
         else:
             dtype = getattr(xp, dtype)
-    model = xp.empty((), dtype=dtype) if device is None else xp.empty((), dtype=dtype, device=device)
+    # asarray, for CuPy's empty would not look at the device.
+    model = xp.empty((), dtype=dtype) if device is None else xp.asarray(0.0, dtype=dtype, device=device)
     floating("dtype", model.dtype)
     return model

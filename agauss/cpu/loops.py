@@ -43,8 +43,7 @@ from agauss.cpu.memory import (
     target,
 )
 
-LANES = 64  # sums run in this many lanes, whatever the vector width,
-RUN = 512  # for so many elements, and are then added up in float64
+LANES = 64  # sums run in this many lanes, whatever the vector width
 CHUNK = 65536  # elements of a row that make one task, and one partial sum
 
 for _module in (noise, formulas):
@@ -167,25 +166,19 @@ def evaluate(term, bound1, bound2, bound1_vjp, bound2_vjp, bounded, chained, raw
     return values
 
 
-@mathlib.inlined
-def halve(wide, narrow, width, x):
-    """narrow[k] = wide[k] + wide[k + width], which LLVM vectorises where the two do not overlap."""
-    for k in range(width):
-        narrow[k] = like(wide[k], x) + like(wide[k + width], x)
-
-
 @register_jitable
 def lane_sum(lanes):
-    """The lanes added up in float64, by halves; leaves zeros."""
-    a, b = scratch_for((0,), 0.0), scratch_for((0,), 0.0)
-    halve(lanes, a, 32, 0.0)
+    """The lanes added up in float64, by halves."""
+    total = scratch_for((0,), 0.0)
     for k in range(LANES):
+        total[k] = lanes[k]
         lanes[k] = 0
-    halve(a, b, 16, 0.0)
-    halve(b, a, 8, 0.0)
-    halve(a, b, 4, 0.0)
-    halve(b, a, 2, 0.0)
-    return a[0] + a[1]
+    width = LANES // 2
+    while width > 0:
+        for k in range(width):
+            total[k] += total[k + width]
+        width //= 2
+    return total[0]
 
 
 @register_jitable
@@ -237,7 +230,7 @@ def make_row_reduce(term, dtype, ins, outs, noisy, bounds, bounded, chained, sum
     zero = dtype(0)
     n_in = len(ins)
 
-    def row_reduce_kernel(d, first, last):
+    def row_reduce_kernel(d, begin, end):
         if digest == "":
             return
         in_base, out_base = scratch_for((*ins, 0), zero), scratch_for((*outs, 0), zero)
@@ -248,7 +241,7 @@ def make_row_reduce(term, dtype, ins, outs, noisy, bounds, bounded, chained, sum
         size, columns = d[SIZE], d[COLUMNS]
         chunks = (columns + CHUNK - 1) // CHUNK
         rows = TILE // columns
-        for task in range(first, last):
+        for task in range(begin, end):
             if columns < LANES:
                 start = task * rows * columns
                 n = min(rows * columns, size - start)
@@ -275,26 +268,22 @@ def make_row_reduce(term, dtype, ins, outs, noisy, bounds, bounded, chained, sum
                     n = min(TILE, chunk_end - column)
                     sources = loads(d, ins, start, n, in_base, noisy, zero)
                     sinks = targets(d, outs, n_in, start, n, out_base, zero)
-                    for begin in range(0, n, RUN):
-                        stop = min(begin + RUN, n)
-                        whole = begin + (stop - begin) // LANES * LANES
-                        for i in range(begin, whole, LANES):
-                            for k in range(LANES):
-                                raw = pick(sources, i + k)
-                                values = evaluate(
-                                    term, bound1, bound2, bound1_vjp, bound2_vjp, bounded, chained, raw, limit
-                                )
-                                put(sinks, i + k, values)
-                                add_to(lanes, k, values[summed])
-                        for k in range(stop - whole):
-                            raw = pick(sources, whole + k)
+                    whole = n // LANES * LANES
+                    for i in range(0, whole, LANES):
+                        for k in range(LANES):
+                            raw = pick(sources, i + k)
                             values = evaluate(
                                 term, bound1, bound2, bound1_vjp, bound2_vjp, bounded, chained, raw, limit
                             )
-                            put(sinks, whole + k, values)
+                            put(sinks, i + k, values)
                             add_to(lanes, k, values[summed])
-                        total += lane_sum(lanes)
+                    for k in range(n - whole):
+                        raw = pick(sources, whole + k)
+                        values = evaluate(term, bound1, bound2, bound1_vjp, bound2_vjp, bounded, chained, raw, limit)
+                        put(sinks, whole + k, values)
+                        add_to(lanes, k, values[summed])
                     stores(d, outs, n_in, start, n, out_base, zero)
+                    total += lane_sum(lanes)
                 put_sum(d, task, total, zero)
 
     return _compiled(cfunc, row_reduce_kernel, SIGNATURE, error_model="numpy")

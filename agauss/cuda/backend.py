@@ -21,7 +21,7 @@ Form = tuple[Shape, Shape, str, int]  # shape, strides, dtype, how far off 16 by
 Limits = tuple[tuple[int, str, float, float], ...]
 
 # Of kernels.cu.
-LANES, TILE, CHUNK, SHORT = 64, 512, 65536, 2048
+LANES, TILE, CHUNK, SHORT = 64, 1024, 65536, 2048
 SUMS, PARTIALS, COUNTER, SEED_LOW, SEED_HIGH, DRAW, STREAM, INDEX, LOW = range(9, 18)  # places in struct Work
 
 WARP, THREADS = 32, 256
@@ -251,7 +251,7 @@ def _prepare(
         loop, pieces = "row_reduce", -(-columns // CHUNK)
         tiles = -(-min(columns, CHUNK) // TILE)
         at_once = THREADS * vector // LANES  # tiles
-        piece = tiles if rows * pieces * 4 > TASKS else min(tiles, at_once)
+        piece = tiles if rows * pieces * 4 > TASKS else min(tiles, at_once // 2)
         parts = -(-tiles // piece)
         tasks = rows * pieces * parts
         threads = max(WARP, THREADS * min(at_once, 1 << (piece - 1).bit_length()) // at_once)

@@ -8,7 +8,7 @@ namespace agauss {
 
 constexpr int WARP = 32;
 constexpr int LANES = 64;     // sums run in this many lanes, as on a CPU,
-constexpr int TILE = 512;     // are added up in double precision after so many elements,
+constexpr int TILE = 1024;    // are added up in double precision after so many elements,
 constexpr int CHUNK = 65536;  // and in order for so many; chunks are then added by pairs
 constexpr int SHORT = 2048;   // elements of short rows, under 2 LANES, that a block sums at a time
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,10 @@ BOUND = {
     "straight-through": ("hard", "straight_through_vjp"),
     "soft": ("soft", "soft_vjp"),
 }
+
+
+# One thread at a time: NVRTC 13.0 now and then fails to open its own library where two compile at once.
+_compiling = threading.Lock()
 
 
 class Spec(NamedTuple):
@@ -137,16 +142,17 @@ def architecture(capability: int) -> str:
 def compiled(text: str, arch: str, options: tuple[str, ...] = ()) -> tuple[bytes, str]:
     """The cubin of a source, for an architecture as "sm_90", and what the compiler had to say."""
     compiler = nvrtc()
-    program = compiler.createProgram(text, "agauss.cu", (), ())
-    try:
-        compiler.compileProgram(program, (*OPTIONS, f"--gpu-architecture={arch}", *options))
-        # CuPy cuts the last byte off, as if of a string.
-        return bytes(compiler.getCUBIN(program)) + b"\0", compiler.getProgramLog(program)
-    except compiler.NVRTCError as error:
-        log = compiler.getProgramLog(program)
-        raise RuntimeError(f"NVRTC cannot compile a kernel of agauss for {arch}: {error}\n{log}") from error
-    finally:
-        compiler.destroyProgram(program)
+    with _compiling:
+        program = compiler.createProgram(text, "agauss.cu", (), ())
+        try:
+            compiler.compileProgram(program, (*OPTIONS, f"--gpu-architecture={arch}", *options))
+            # CuPy cuts the last byte off, as if of a string.
+            return bytes(compiler.getCUBIN(program)) + b"\0", compiler.getProgramLog(program)
+        except compiler.NVRTCError as error:
+            log = compiler.getProgramLog(program)
+            raise RuntimeError(f"NVRTC cannot compile a kernel of agauss for {arch}: {error}\n{log}") from error
+        finally:
+            compiler.destroyProgram(program)
 
 
 def cubin_file(text: str, arch: str) -> Path:

@@ -228,7 +228,7 @@ def version(name: str) -> str:
         return "not installed"
 
 
-def gpu_tests(limit: float = 120.0) -> list[str]:
+def gpu_tests(limit: float = 150.0) -> list[str]:
     """pytest's closing line, and a line for each test that failed."""
     options = ["-m", "gpu", "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", "tests"]
     command = [sys.executable, "-m", "pytest", *options]

@@ -1,5 +1,5 @@
-// The loops: map, and sums of rows; they know no Gaussian. The launcher (backend.py) appends a struct Spec, which says
-// what one kernel is (term, types, ranks), and the kernel itself.
+// The loops: map, and sums of rows; they know no Gaussian. source.py appends a struct Spec, which says what
+// one kernel is (term, types, ranks), and the kernel itself.
 //
 // An element's place is its row, over the outer dimensions, and its column, over the inner ones. A thread computes
 // S::vector adjacent columns at a time. Where S::whole, no row has a ragged end and every vector is aligned in memory.
@@ -371,10 +371,9 @@ template <class S> __device__ __forceinline__ volatile double* tile_sums(const W
 // the order depends on a row's length alone.
 template <class S> __device__ __forceinline__ void sum_partials(const Work<S>& w) {
     __shared__ bool last;
-    if (threadIdx.x == 0) {
-        __threadfence();
-        last = atomicAdd((unsigned*)w.counter, 1u) == gridDim.x - 1;
-    }
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) last = atomicAdd((unsigned*)w.counter, 1u) == gridDim.x - 1;
     __syncthreads();
     if (!last) return;
     __threadfence();

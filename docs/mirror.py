@@ -101,7 +101,6 @@ def function(node):
     names = [a.arg for a in node.args.args if a.arg not in ("m", "_vocabulary")]
     body = Body(names)
     lines = [line for statement in node.body for line in body.statement(statement)]
-    # A bound, a mode or a noise is not a function of every argument that it is given.
     head = f"{FUNCTION} auto {node.name}({', '.join(f'auto {name}' for name in names)})"
     return "\n".join([f"{head} {{", *indented(lines), "}"])
 

@@ -238,6 +238,10 @@ def test_memory_that_begins_off_16_bytes(device, offset, dtype):
     agree(device, lambda a, b: [ag.sample(a, b, rng=1), ag.kl(a, b)], memory[offset:-8], memory[8:-offset])
 
 
+def test_bounds_beyond_the_dtype_are_none_and_quiet(device):
+    agree(device, lambda a: [ag.clamp(a, bounds=(-1e300, 0.5)), ag.std(a, bounds=(-1e300, 1e300))], normal(40))
+
+
 # Outputs
 
 

@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from agauss import formulas
+
 HERE = Path(__file__).parent
 FILES = ("intrinsics.cuh", "coefficients.cuh", "philox.cuh", "mathlib.cuh", "formulas.cuh", "kernels.cu")
 # Not CuPy's own way to compile, which appends -ftz=true: subnormal numbers would not have a CPU's bits.
@@ -26,12 +28,6 @@ STORAGE = {
     None: "agauss::Discarded",
 }
 ITEMSIZE = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, None: 0}
-BOUND = {
-    "hard": ("hard", "hard_vjp"),
-    "straight-through": ("hard", "straight_through_vjp"),
-    "soft": ("soft", "soft_vjp"),
-}
-
 
 # One thread at a time: NVRTC 13.0 now and then fails to open its own library where two compile at once.
 _compiling = threading.Lock()
@@ -74,12 +70,12 @@ def source(spec: Spec) -> str:
     sizes = ", ".join(str(ITEMSIZE[dtype]) for dtype, _ in (*spec.inputs, *noise, *spec.outputs))
     steps = ", ".join(str(step) for _, step in (*spec.inputs, *noise, *spec.outputs))
     kept = ", ".join(str(k) for k, (dtype, _) in enumerate(spec.outputs) if dtype is not None)
-    bounds = [BOUND[kind] for kind in (*spec.kinds, "hard", "hard")[:2]]
+    bounds = [formulas.BOUNDS[kind] for kind in (*spec.kinds, "hard", "hard")[:2]]
     functions = "\n".join(
         f"    template <class T> __device__ __forceinline__ static T bound{k}(T x, T low, T high) "
-        f"{{ return agauss::{bound}(x, low, high); }}\n"
+        f"{{ return agauss::{bound.__name__}(x, low, high); }}\n"
         f"    template <class T> __device__ __forceinline__ static T bound{k}_vjp(T g, T x, T low, T high) "
-        f"{{ return agauss::{vjp}(g, x, low, high); }}"
+        f"{{ return agauss::{vjp.__name__}(g, x, low, high); }}"
         for k, (bound, vjp) in enumerate(bounds)
     )
     return f"""{library()}

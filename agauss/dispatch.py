@@ -66,10 +66,13 @@ def _cuda() -> Any:
     return Backend(CupyRuntime())
 
 
-def _reference() -> Any:
-    from agauss import reference
+def _reference(xp: Any) -> Callable[[], Any]:
+    def load() -> Any:
+        from agauss.reference import Reference
 
-    return reference
+        return Reference(xp)
+
+    return load
 
 
 READ_ONLY = ("jax", "dask")  # libraries without arrays that can be written in place
@@ -95,7 +98,7 @@ def _find(x: Any) -> Library | None:
         return None
     xp = array_api_compat.array_namespace(x)
     name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
-    found = Library(name, xp, _cuda, fills=True) if name == "cupy" else Library(name, xp, _reference)
+    found = Library(name, xp, _cuda, fills=True) if name == "cupy" else Library(name, xp, _reference(xp))
     if not name.startswith("jax"):  # a tracer's type says nothing of the arrays to come
         _libraries[type(x)] = found
     return found

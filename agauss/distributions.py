@@ -1,7 +1,7 @@
 """DiagonalGaussianDistribution and DiracDistribution: value objects over arrays, each method one call into ops."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -56,6 +56,7 @@ class DiagonalGaussianDistribution:
     """
 
     __slots__ = ("_logvar", "_mean", "_shape", "bounds", "deterministic", "event_axes")
+    _ops: Any = ops  # what computes; another framework's functions in a class for it
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class DiagonalGaussianDistribution:
         *,
         bounds: Any = DEFAULT_LIMITS,
         event_axes: int | Sequence[int] | None = None,
-    ) -> "DiagonalGaussianDistribution":
+    ) -> Self:
         """From a mean and a log-variance of their own, which broadcast against each other.
 
         Examples
@@ -105,7 +106,7 @@ class DiagonalGaussianDistribution:
         second: str = "logvar",
         bounds: Any = DEFAULT_LIMITS,
         event_axes: int | Sequence[int] | None = None,
-    ) -> "DiagonalGaussianDistribution":
+    ) -> Self:
         """From stored moments, whose second half holds what ``second`` says: "logvar", "std" or "var".
 
         A std or var of 0 is a log-variance of -inf, which the lower bound lifts; a negative one gives NaN.
@@ -151,21 +152,21 @@ class DiagonalGaussianDistribution:
         """The log-variance within its bounds, of the parameters' dtype; a view of them where there are no bounds."""
         if self.bounds is None:
             return self._view(self._logvar)
-        return self._view(ops.clamp(self._logvar, bounds=self.bounds))
+        return self._view(self._ops.clamp(self._logvar, bounds=self.bounds))
 
     @property
     def std(self) -> Any:
         """exp(logvar / 2), float32 or wider; 0 where deterministic."""
         if self.deterministic:
             return _full(self._given(), self._shape, 0.0)
-        return self._view(ops.std(self._logvar, bounds=self.bounds))
+        return self._view(self._ops.std(self._logvar, bounds=self.bounds))
 
     @property
     def var(self) -> Any:
         """exp(logvar), float32 or wider; 0 where deterministic."""
         if self.deterministic:
             return _full(self._given(), self._shape, 0.0)
-        return self._view(ops.var(self._logvar, bounds=self.bounds))
+        return self._view(self._ops.var(self._logvar, bounds=self.bounds))
 
     def sample(
         self, rng: Any = None, *, index: Any = None, sample_shape: int | Sequence[int] = (), out: Any = None
@@ -179,7 +180,7 @@ class DiagonalGaussianDistribution:
         (5, 2, 3)
         """
         if not self.deterministic:
-            return ops.sample(
+            return self._ops.sample(
                 self._mean, self._logvar, rng=rng, index=index, sample_shape=sample_shape, bounds=self.bounds, out=out
             )
         given, shape = self._given(), normal_shape(sample_shape, "sample_shape") + self._shape
@@ -204,7 +205,7 @@ class DiagonalGaussianDistribution:
         if other is None:
             if self.deterministic:
                 return self._summed(self._given(), self.event_axes, 0.0)
-            return ops.kl(self._mean, self._logvar, axis=self.event_axes, bounds=self.bounds)
+            return self._ops.kl(self._mean, self._logvar, axis=self.event_axes, bounds=self.bounds)
         if not isinstance(other, DiagonalGaussianDistribution):
             raise TypeError(f"other must be None or a DiagonalGaussianDistribution; got {type(other).__name__}")
         if self.deterministic and not other.deterministic:
@@ -212,7 +213,7 @@ class DiagonalGaussianDistribution:
         # A point has a log-variance of -inf, which no bound may lift.
         mine, bounds = (-float("inf"), None) if self.deterministic else (self._logvar, self.bounds)
         others, bounds2 = (-float("inf"), None) if other.deterministic else (other._logvar, other.bounds)
-        return ops.kl(self._mean, mine, other._mean, others, axis=self.event_axes, bounds=bounds, bounds2=bounds2)
+        return self._ops.kl(self._mean, mine, other._mean, others, axis=self.event_axes, bounds=bounds, bounds2=bounds2)
 
     def nll(self, x: Any, dims: int | Sequence[int] | None = None) -> Any:
         """Negative log-likelihood of x, summed over ``dims``, the event axes by default; see ``agauss.nll``.
@@ -231,7 +232,7 @@ class DiagonalGaussianDistribution:
             axes = normal_axes(dims, len(operands(("x", "mean"), (x, self._mean)).shape), "dims")
         if self.deterministic:
             return self._summed(operands(("x", "mean"), (x, self._mean)), axes, 0.0)
-        return ops.nll(x, self._mean, self._logvar, axis=axes, bounds=self.bounds)
+        return self._ops.nll(x, self._mean, self._logvar, axis=axes, bounds=self.bounds)
 
     def log_prob(self, x: Any) -> Any:
         """Log-density at x, summed over the event axes: ``-nll(x)``.
@@ -244,7 +245,7 @@ class DiagonalGaussianDistribution:
         """
         if self.deterministic:
             return self.nll(x)
-        return ops.log_prob(x, self._mean, self._logvar, axis=self.event_axes, bounds=self.bounds)
+        return self._ops.log_prob(x, self._mean, self._logvar, axis=self.event_axes, bounds=self.bounds)
 
     def entropy(self) -> Any:
         """Differential entropy, summed over the event axes: shape (B,). -inf where deterministic.
@@ -257,7 +258,7 @@ class DiagonalGaussianDistribution:
         """
         if self.deterministic:
             return self._summed(self._given(), self.event_axes, -float("inf"))
-        return ops.entropy(self._view(self._logvar), axis=self.event_axes, bounds=self.bounds)
+        return self._ops.entropy(self._view(self._logvar), axis=self.event_axes, bounds=self.bounds)
 
     def mode(self) -> Any:
         """The most likely value, the mean, as a new array.
@@ -268,7 +269,7 @@ class DiagonalGaussianDistribution:
         >>> ag.DiagonalGaussianDistribution(np.ones((1, 4))).mode()
         array([[1., 1.]])
         """
-        return ops.mode(self._mean, self._logvar)
+        return self._ops.mode(self._mean, self._logvar)
 
     def sample_and_kl(self, rng: Any = None, *, index: Any = None, out: Any = None) -> tuple[Any, Any]:
         """``sample`` and ``kl`` in one pass over the parameters; see ``agauss.sample_and_kl``.
@@ -283,9 +284,10 @@ class DiagonalGaussianDistribution:
         """
         if self.deterministic:
             return self.sample(out=out), self.kl()
-        return ops.sample_and_kl_of(
+        pair: tuple[Any, Any] = self._ops.sample_and_kl_of(
             self._mean, self._logvar, rng=rng, axis=self.event_axes, index=index, bounds=self.bounds, out=out
         )
+        return pair
 
     def saturated(self) -> Any:
         """How many of each sample's log-variances are outside the bounds: shape (B,), int64; see ``agauss.saturated``.
@@ -296,7 +298,7 @@ class DiagonalGaussianDistribution:
         >>> ag.DiagonalGaussianDistribution(np.array([[0.0, 99.0]])).saturated()
         array([1])
         """
-        return ops.saturated(self._view(self._logvar), bounds=self.bounds, axis=self.event_axes)
+        return self._ops.saturated(self._view(self._logvar), bounds=self.bounds, axis=self.event_axes)
 
     def __repr__(self) -> str:
         library = library_of(self._mean)

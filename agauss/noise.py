@@ -136,20 +136,30 @@ class Key:
     def __reduce__(self) -> tuple[Any, ...]:
         return Key, (self.seed, self.stream)
 
+    def words(self) -> tuple[Any, Any, Any]:
+        """The seed's lower and upper 32 bits, and the stream: what Philox takes of a key."""
+        return self.seed & MASK32, self.seed >> 32, self.stream
+
     def fold_in(self, n: int) -> "Key":
         """Another key, decided by this one and the integer n, 0 <= n < 2**64: one for each step, layer or worker."""
         n = _integer("n", n, 64)
         counter = (n & MASK32, n >> 32, FOLD_DRAW, self.stream)
-        words = philox(IntegerMaths(), *counter, self.seed & MASK32, self.seed >> 32)
+        words = philox(IntegerMaths(), *counter, *self.words()[:2])
         return Key(words[0] | words[1] << 32, words[2])
 
 
 class Noise(NamedTuple):
-    """What a backend needs to make the noise of an array: `index` holds the sample ids, or is None for 0, 1, 2, ..."""
+    """What a backend needs to make the noise of an array: `index` holds the sample ids, or is None for 0, 1, 2, ...
+
+    An array that is a block of a larger one says where: `start` is the linear index there of its first element, but for
+    what `index` adds, and `strides` are the steps of that index along its axes.
+    """
 
     key: Key
     draw: int = 0
     index: Any = None
+    strides: tuple[int, ...] | None = None
+    start: int = 0
 
 
 def _index(n: Any) -> int | None:

@@ -14,85 +14,97 @@ from agauss import coefficients, formulas, noise
 from agauss.noise import MASK32, Noise
 
 Shape = tuple[int, ...]
+Limits = Sequence[tuple[int, str, float, float]]
 
 
-@np.errstate(all="ignore")  # for libraries that are NumPy underneath: inf and NaN are results, not accidents
-def map(
-    term: Callable[..., Any],
-    arrays: Sequence[Any],
-    shape: Shape,
-    dtypes: Sequence[Any],
-    *,
-    bounds: Sequence[tuple[int, str, float, float]] = (),
-    cotangents: int = 0,
-    noise: Noise | None = None,
-    outs: None = None,
-) -> tuple[Any, ...]:
-    xp = array_api_compat.array_namespace(*arrays)
-    values = _evaluate(xp, term, arrays, shape, bounds, cotangents, noise)
-    return tuple(
-        None if dtype is None else _own(xp, value, arrays, shape, dtype)
-        for value, dtype in zip(values, dtypes, strict=True)
-    )
+class Reference:
+    """map and row_reduce on the arrays of a namespace of the standard."""
 
+    def __init__(self, xp: Any) -> None:
+        self.xp = xp
 
-@np.errstate(all="ignore")
-def row_reduce(
-    term: Callable[..., Any],
-    arrays: Sequence[Any],
-    shape: Shape,
-    axes: Shape,
-    dtypes: Sequence[Any],
-    *,
-    bounds: Sequence[tuple[int, str, float, float]] = (),
-    cotangents: int = 0,
-    noise: Noise | None = None,
-    summed: int = 0,
-    outs: None = None,
-) -> tuple[Any, ...]:
-    *mapped, dtype = dtypes
-    xp = array_api_compat.array_namespace(*arrays)
-    values = _evaluate(xp, term, arrays, shape, bounds, cotangents, noise)
-    results = [_own(xp, value, arrays, shape, own) for value, own in zip(values, mapped, strict=False)]
-    value = _broadcast(xp, values[summed], shape)
-    widest = xp.float64 if _has_64_bits(xp) else value.dtype
-    total = xp.sum(value, axis=axes, dtype=widest) if axes else value
-    return (*results, xp.astype(total, dtype))
+    @np.errstate(all="ignore")  # for libraries that are NumPy underneath: inf and NaN are results, not accidents
+    def map(
+        self,
+        term: Callable[..., Any],
+        arrays: Sequence[Any],
+        shape: Shape,
+        dtypes: Sequence[Any],
+        *,
+        bounds: Limits = (),
+        cotangents: int = 0,
+        noise: Noise | None = None,
+        outs: None = None,
+    ) -> tuple[Any, ...]:
+        values = self._values(term, arrays, shape, bounds, cotangents, noise)
+        return tuple(
+            None if dtype is None else self._own(value, arrays, shape, dtype)
+            for value, dtype in zip(values, dtypes, strict=True)
+        )
 
+    @np.errstate(all="ignore")
+    def row_reduce(
+        self,
+        term: Callable[..., Any],
+        arrays: Sequence[Any],
+        shape: Shape,
+        axes: Shape,
+        dtypes: Sequence[Any],
+        *,
+        bounds: Limits = (),
+        cotangents: int = 0,
+        noise: Noise | None = None,
+        summed: int = 0,
+        outs: None = None,
+    ) -> tuple[Any, ...]:
+        *mapped, dtype = dtypes
+        xp = self.xp
+        values = self._values(term, arrays, shape, bounds, cotangents, noise)
+        results = [self._own(value, arrays, shape, own) for value, own in zip(values, mapped, strict=False)]
+        value = _broadcast(xp, values[summed], shape)
+        widest = xp.float64 if _has_64_bits(xp) else value.dtype
+        total = xp.sum(value, axis=axes, dtype=widest) if axes else value
+        return (*results, xp.astype(total, dtype))
 
-def _evaluate(
-    xp: Any,
-    term: Callable[..., Any],
-    arrays: Sequence[Any],
-    shape: Shape,
-    bounds: Sequence[tuple[int, str, float, float]],
-    cotangents: int,
-    noise: Noise | None,
-) -> list[Any]:
-    """The term's values, computed in float32 or float64."""
-    m = Maths(xp)
-    raw = [a if a.dtype in (xp.float32, xp.float64) else xp.astype(a, xp.float32) for a in arrays]
-    inputs = list(raw)
-    for position, kind, low, high in bounds:
-        x = raw[position]
-        inputs[position] = formulas.BOUNDS[kind][0](m, x, m.like(low, x), m.like(high, x))
-    if noise is not None:
-        inputs.append(normals(xp, noise, shape, raw[0]))
-    values = term(m, *inputs)
-    values = list(values) if isinstance(values, tuple) else [values]
-    for position, kind, low, high in bounds if cotangents else ():
-        x, place = raw[position], position - cotangents
-        values[place] = formulas.BOUNDS[kind][1](m, values[place], x, m.like(low, x), m.like(high, x))
-    return values
+    def _values(
+        self,
+        term: Callable[..., Any],
+        arrays: Sequence[Any],
+        shape: Shape,
+        bounds: Limits,
+        cotangents: int,
+        noise: Noise | None,
+    ) -> Sequence[Any]:
+        """The term's values, computed in float32 or float64."""
+        xp = self.xp
+        raw = [a if a.dtype in (xp.float32, xp.float64) else xp.astype(a, xp.float32) for a in arrays]
+        if noise is not None:
+            raw.append(normals(xp, noise, shape, raw[0]))
+        return self.evaluate(term, raw, bounds, cotangents)
 
+    def evaluate(
+        self, term: Callable[..., Any], raw: Sequence[Any], bounds: Limits, cotangents: int
+    ) -> tuple[Any, ...]:
+        """The term's values at the inputs `raw`, between the bounds on the inputs and the bounds' derivatives."""
+        m = Maths(self.xp)
+        inputs = list(raw)
+        for position, kind, low, high in bounds:
+            x = raw[position]
+            inputs[position] = formulas.BOUNDS[kind][0](m, x, m.like(low, x), m.like(high, x))
+        values = term(m, *inputs)
+        values = list(values) if isinstance(values, tuple) else [values]
+        for position, kind, low, high in bounds if cotangents else ():
+            x, place = raw[position], position - cotangents
+            values[place] = formulas.BOUNDS[kind][1](m, values[place], x, m.like(low, x), m.like(high, x))
+        return tuple(values)
 
-def _own(xp: Any, value: Any, arrays: Sequence[Any], shape: Shape, dtype: Any) -> Any:
-    """A value as an array of the result's shape and dtype that shares no memory with the arguments."""
-    whole = _broadcast(xp, value, shape)
-    result = whole if whole.dtype == dtype else xp.astype(whole, dtype)
-    if result is whole and (whole is not value or any(value is a for a in arrays)):
-        return result * 1.0  # a copy that keeps NaN and -0, and that PyTorch can differentiate
-    return result
+    def _own(self, value: Any, arrays: Sequence[Any], shape: Shape, dtype: Any) -> Any:
+        """A value as an array of the result's shape and dtype that shares no memory with the arguments."""
+        whole = _broadcast(self.xp, value, shape)
+        result = whole if whole.dtype == dtype else self.xp.astype(whole, dtype)
+        if result is whole and (whole is not value or any(value is a for a in arrays)):
+            return result * 1.0  # a copy that keeps NaN and -0, and that PyTorch can differentiate
+        return result
 
 
 def _broadcast(xp: Any, value: Any, shape: Shape) -> Any:
@@ -247,6 +259,8 @@ def normals(xp: Any, n: Noise, shape: Shape, like: Any) -> Any:
     size = prod(shape)
     if size == 0:
         return xp.zeros(shape, dtype=like.dtype, **where)
+    if n.strides is not None:
+        return xp.reshape(normals(xp, Noise(n.key, n.draw, _elements(n, shape)), (size,), like), shape)
     if n.index is None:
         low, high = _split(xp.arange(-(-size // per_block), dtype=dtype, **where), dtype == xp.int64)
         return xp.reshape(_of_blocks(m, n, low, high, bits, like)[:size], shape)
@@ -277,14 +291,25 @@ def normals(xp: Any, n: Noise, shape: Shape, like: Any) -> Any:
     return xp.reshape(result, shape)
 
 
+def _elements(n: Noise, shape: Shape) -> np.ndarray:
+    """The linear index of each element of a block, as a vector."""
+    places = [np.arange(extent, dtype=np.int64) for extent in shape]
+    if n.index is not None:
+        places[0] = np.asarray(n.index).astype(np.int64)
+    elements = np.full(shape, n.start)
+    for axis, (place, step) in enumerate(zip(places, n.strides or (), strict=True)):
+        elements += np.expand_dims(place * step, tuple(range(1, len(shape) - axis)))
+    return elements.ravel()
+
+
 def _split(words: Any, wide: bool) -> tuple[Any, Any]:
     return (words & MASK32, words >> 32) if wide else (words, words & 0)
 
 
 def _of_blocks(m: Words, n: Noise, low: Any, high: Any, bits: int, like: Any) -> Any:
     """The normals of blocks, in order, as a vector."""
-    xp, seed = m.xp, n.key.seed
-    rest = [m.word(c) for c in (n.draw, n.key.stream, seed & MASK32, seed >> 32)]
+    xp, (seed_low, seed_high, stream) = m.xp, n.key.words()
+    rest = [m.word(c) for c in (n.draw, stream, seed_low, seed_high)]
     words = noise.philox(m, low, high, *rest)
     values = (noise.normals64 if bits == 64 else noise.normals32)(m, words, like)
     return xp.reshape(xp.stack([xp.astype(v, like.dtype) for v in values], axis=-1), (-1,))

@@ -1,8 +1,18 @@
 """The fewest dimensions that walk the same elements of several arrays; knows no array, only shapes and strides."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 Shape = tuple[int, ...]
+
+
+@lru_cache(maxsize=4096)
+def row_major(shape: Shape) -> Shape:
+    """The steps of the linear index, in C order."""
+    steps = [1]
+    for extent in reversed(shape[1:]):
+        steps.insert(0, steps[0] * extent)
+    return tuple(steps[: len(shape)])
 
 
 def in_elements(own_shape: Shape, own_strides: Shape, itemsize: int, ndim: int) -> list[int]:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from agauss import dispatch, reference
+from agauss import dispatch
+from agauss.reference import Reference
 from benchmarks import common
 
 Call = Callable[[], Any]
@@ -131,7 +132,7 @@ def array_api(work: str, a: common.Inputs) -> Timed:
 @contextmanager
 def on_reference(library: Any) -> Iterator[None]:
     backend, fills = library.backend, library.fills
-    library.backend, library.fills = reference, False
+    library.backend, library.fills = Reference(library.xp), False
     try:
         yield
     finally:

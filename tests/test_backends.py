@@ -18,8 +18,9 @@ import pytest
 import torch
 
 import agauss as ag
-from agauss import dispatch, reference
+from agauss import dispatch
 from agauss.random import Key
+from agauss.reference import Reference
 
 LIBRARIES = ("array_api_strict", "torch", "jax", "dask", "numpy by the array API")
 LIBRARIES_AND_DTYPES = [
@@ -43,7 +44,7 @@ def the_form(library):
     """Within, NumPy arrays go to the array-API form too, by way of array-api-compat, where that is the library."""
     with pytest.MonkeyPatch.context() as patch:
         if library == "numpy by the array API":
-            patch.setattr(dispatch.NUMPY, "backend", reference)
+            patch.setattr(dispatch.NUMPY, "backend", Reference(np))
             patch.setattr(dispatch.NUMPY, "fills", False)
         yield
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from agauss.cpu import launch, memory
 from agauss.cpu.kernels import Limits, Spec, kernel
-from agauss.cpu.layout import DISCARDED, INFINITY, NOISE, Array, plan
-from agauss.noise import MASK32, Noise
+from agauss.cpu.layout import DISCARDED, INFINITY, Array, plan
+from agauss.noise import Noise
+from agauss.strides import row_major
 
 PARALLEL_FROM = 32768  # elements; under this a second thread costs more than it brings
 Shape = tuple[int, ...]
@@ -83,7 +84,8 @@ def _run(
         dtype,
         bounds,
         cotangents,
-        None if noise is None else noise.index is not None,
+        None if noise is None else noise.strides or row_major(shape),
+        noise is not None and noise.index is not None,
         summed,
         callers and any(sink is not None and address(sink) == address(a) for sink in sinks for a in arrays),
     )
@@ -99,14 +101,16 @@ def _run(
     for a in arrays:
         d[slot] = address(a)
         slot += work.slot_step
+    if noise is not None:
+        d[slot] = noise.start
     if sinks:
         slot = work.sink_slot
         for sink in sinks:
             d[slot] = 0 if sink is None else address(sink)
             slot += work.slot_step
     if noise is not None:
-        seed = noise.key.seed
-        d[memory.SEED_LOW : memory.STREAM + 1] = seed & MASK32, seed >> 32, noise.draw, noise.key.stream
+        seed_low, seed_high, stream = noise.key.words()
+        d[memory.SEED_LOW : memory.STREAM + 1] = seed_low, seed_high, noise.draw, stream
         if noise.index is not None:
             index = np.ascontiguousarray(noise.index).astype(np.uint64).view(np.int64)
             d[memory.INDEX] = address(index)
@@ -158,13 +162,15 @@ def _prepare(
     total: Any,
     bounds: Limits,
     cotangents: int,
-    indexed: bool | None,
+    steps: Shape | None,
+    indexed: bool,
     summed: int | None,
     shared: bool,
 ) -> Work | None:
     """The kernel and the plan; None where an input cannot be read by items.
 
-    `indexed` is None where there is no noise; `shared` says that an output is an input too.
+    `steps` are those of the noise's linear index, or None where there is no noise; `shared` says that an output is an
+    input too.
     """
     kept = tuple([n for axis, n in enumerate(shape) if axes is None or axis not in axes])
     if 0 in shape:
@@ -175,8 +181,8 @@ def _prepare(
     entries = [_entry(form) for form in sources]
     for position, _, low, high in bounds:
         entries[position] = (*entries[position][:4], low, high)
-    if indexed is not None:
-        entries.append(NOISE)
+    if steps is not None:
+        entries.append((shape, steps, 1, None, -INFINITY, INFINITY))
     # Where an output is an input too, its tiles are read whole before they are written.
     entries += [DISCARDED if form is None else _entry(form, buffered=shared) for form in sinks]
     positions = [position for position, _, _, _ in bounds]
@@ -187,13 +193,13 @@ def _prepare(
         compute,
         len(entries) - len(sinks),
         len(sinks),
-        indexed is not None,
+        steps is not None,
         tuple([kind for _, kind, _, _ in bounds]),
         _two(positions),
         _two([position - cotangents for position in positions]) if cotangents else (-1, -1),
         summed,
     )
-    found = plan(shape, axes, tuple(entries), bool(indexed), total == compute)
+    found = plan(shape, axes, tuple(entries), indexed, total == compute)
     parallel = prod(shape) >= PARALLEL_FROM
     sink_slot = found.first_slot + spec.inputs * found.slot_step
     return Work(

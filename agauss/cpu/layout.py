@@ -13,10 +13,9 @@ CHUNK, LANES = 65536, 64  # loops.py says what they are
 
 
 # An array without its data: shape, strides in bytes, item size, storage and the bounds on its values. The storage of
-# noise, which lies nowhere, is None.
+# noise, which lies nowhere, is None, and its strides are those of the linear index that it hangs on.
 Array = tuple[tuple[int, ...], tuple[int, ...], int, int | None, float, float]
 INFINITY = float("inf")
-NOISE: Array = ((), (), 1, None, -INFINITY, INFINITY)
 DISCARDED: Array = ((), (), 1, memory.BUFFERED, -INFINITY, INFINITY)
 
 
@@ -32,7 +31,7 @@ def _strides(array: Array, shape: tuple[int, ...]) -> list[int]:
     """The array's strides in elements, broadcast to `shape`."""
     own_shape, own_strides, itemsize, storage, _, _ = array
     if storage is None:
-        return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+        return list(own_strides)
     return in_elements(own_shape, own_strides, itemsize, len(shape))
 
 

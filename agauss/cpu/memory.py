@@ -333,7 +333,8 @@ def generate(d, element, n, scratch, x):
 
 @register_jitable
 def load_noise(d, array, start, n, scratch, spare, x):
-    """The noise of elements start ... start + n - 1; `array` holds the strides of the linear index that it hangs on."""
+    """The noise of elements start ... start + n - 1. It hangs on a linear index, in the whole array where this one is a
+    block: `array` holds that index's first value, where others have an address, and its strides."""
     ndim = d[NDIM]
     strides = array + STRIDES
     inner = d[EXTENTS + ndim - 1]
@@ -343,7 +344,7 @@ def load_noise(d, array, start, n, scratch, spare, x):
     column = start - row * inner
     done = 0
     while done < n:
-        element = 0
+        element = d[array + ADDRESS]
         rest = row
         for axis in range(ndim - 2, -1, -1):
             extent = d[EXTENTS + axis]

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agauss.cuda.source import ITEMSIZE, Spec
-from agauss.noise import MASK32, NORMALS_PER_BLOCK, Noise
-from agauss.strides import coalesce, in_elements
+from agauss.noise import NORMALS_PER_BLOCK, Noise
+from agauss.strides import coalesce, in_elements, row_major
 
 Shape = tuple[int, ...]
 Form = tuple[Shape, Shape, str, int]  # shape, strides, dtype, how far off 16 bytes its address is
@@ -26,6 +26,7 @@ SUMS, PARTIALS, COUNTER, SEED_LOW, SEED_HIGH, DRAW, STREAM, INDEX, LOW = range(9
 WARP, THREADS = 32, 256
 TASKS = 2048  # what there is to do is cut into so many tasks where it can be, enough for any device
 MAX_PIECE = 2048  # vectors that a block maps in one task at most
+MOST_NORMALS = max(NORMALS_PER_BLOCK.values())
 BLOCKS_PER_PROCESSOR = 16  # more than are resident, so that blocks that end early make room for others
 
 
@@ -34,7 +35,8 @@ class Work(NamedTuple):
 
     spec: Spec
     template: np.ndarray
-    addresses: tuple[int, ...]  # where the arrays' addresses go; the noise's, which has none, is left out
+    addresses: tuple[int, ...]  # where the arrays' addresses go,
+    noise: int  # and where the linear index of the noise's first element
     threads: int
     tasks: int
     kept: Shape  # the shape of the sum
@@ -113,7 +115,8 @@ class Backend:
             None if dtype is None else np.dtype(dtype).name,
             bounds,
             cotangents,
-            None if noise is None else noise.index is not None,
+            None if noise is None else (noise.strides or row_major(shape), noise.start % MOST_NORMALS),
+            noise is not None and noise.index is not None,
             summed,
         )
         total = None if axes is None else self.empty(work.kept, dtype, arrays[0])
@@ -127,8 +130,9 @@ class Backend:
         words[list(work.addresses)] = [runtime.address(a) for a in owners]
         index = partials = None
         if noise is not None:
-            seed = noise.key.seed
-            words[SEED_LOW : STREAM + 1] = seed & MASK32, seed >> 32, noise.draw, noise.key.stream
+            seed_low, seed_high, stream = noise.key.words()
+            words[SEED_LOW : STREAM + 1] = seed_low, seed_high, noise.draw, stream
+            words[work.noise] = noise.start
             if noise.index is not None:
                 index = runtime.ids(noise.index, arrays[0])
                 words[INDEX] = runtime.address(index)
@@ -173,23 +177,25 @@ def _prepare(
     total: str | None,
     bounds: Limits,
     cotangents: int,
-    indexed: bool | None,
+    hung: tuple[Shape, int] | None,
+    indexed: bool,
     summed: int,
 ) -> Work:
-    """The kernel and its words. `indexed` is None where there is no noise."""
+    """The kernel and its words. `hung` says how the noise hangs on its linear index, by which steps and how far off a
+    block of it; None where there is no noise."""
     kept = tuple([n for axis, n in enumerate(shape) if axes is None or axis not in axes])
     if 0 in shape:
-        return Work(None, None, (), 0, 0, kept, 0)  # type: ignore[arg-type]
+        return Work(None, None, (), 0, 0, 0, kept, 0)  # type: ignore[arg-type]
     reduced = () if axes is None else tuple(sorted(axes))
     forms = [form for form in (*sources, *sinks) if form is not None]
     real = "float64" if any(dtype == "float64" for _, _, dtype, _ in forms) else "float32"
-    noisy = indexed is not None
+    noisy = hung is not None
 
     # The strides of everything that has an address or, as the noise has, a linear index.
     ndim = len(shape)
-    linear = [prod(shape[axis + 1 :]) for axis in range(ndim)]
+    linear = list(row_major(shape))
     by_array = [in_elements(s, strides, ITEMSIZE[dtype], ndim) for s, strides, dtype, _ in sources]
-    by_array += [linear] if noisy else []
+    by_array += [list(hung[0])] if hung else []
     by_array += [linear if f is None else in_elements(f[0], f[1], ITEMSIZE[f[2]], ndim) for f in sinks]
 
     def dimensions(axes: Sequence[int]) -> tuple[list[int], list[Shape], int]:
@@ -231,8 +237,9 @@ def _prepare(
         bytes_at_once = vector * ITEMSIZE[dtypes[k]]
         whole = whole and offsets[k] % min(16, bytes_at_once) == 0
         whole = whole and not any(s[k] * ITEMSIZE[dtypes[k]] % bytes_at_once for s in outer_strides)
-    if noisy:
-        whole = whole and noise_step == 1 and not any(s[noise_at] % per_block for s in outer_strides)
+    if hung:
+        starts = [hung[1], *(s[noise_at] for s in outer_strides)]
+        whole = whole and noise_step == 1 and not any(start % per_block for start in starts)
 
     vectors = columns // vector if whole else (columns + vector - 1 + vector - 1) // vector
     loop, packed, threads, partials = "map", False, THREADS, 0
@@ -282,12 +289,13 @@ def _prepare(
     highs = [_bits(high, real) for _, _, _, high in bounds] + none
     magic = -(-(2**32) // vectors)
     head = [rows, columns, vectors, tile_rows, pieces, piece, parts, tasks, magic, *[0] * (LOW - SUMS), *lows, *highs]
-    words, addresses = head + extents, []
+    words, places = head + extents, []
     for k in range(len(by_array)):
-        if dtypes[k] is not None:
-            addresses.append(len(words))
+        places.append(len(words))
         words += [0, *(s[k] for s in strides)]
-    return Work(spec, np.array(words, dtype=np.int64), tuple(addresses), threads, tasks, kept, partials)
+    addresses = tuple([place for place, dtype in zip(places, dtypes, strict=True) if dtype is not None])
+    noise = places[noise_at] if noisy else 0
+    return Work(spec, np.array(words, dtype=np.int64), addresses, noise, threads, tasks, kept, partials)
 
 
 def _two(positions: Sequence[int]) -> tuple[int, int]:

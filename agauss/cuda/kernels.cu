@@ -45,7 +45,7 @@ template <class S> struct Work {
     long long low[2], high[2];  // the bits of S::Real
     long long extents[S::rank];
     struct {
-        long long address;
+        long long address;           // of the noise, the linear index that its first element hangs on
         long long strides[S::rank];  // in elements
     } arrays[arrays_count];
 };
@@ -104,6 +104,7 @@ __device__ __forceinline__ Row<S> row_at(const Work<S>& w, long long number, lon
     long long offsets[] = {(S::template step<k>() == 1 ? begin : 0)...};
     row.begin = begin;
     row.element = S::noise_step == 1 ? begin : 0;
+    if constexpr (S::noisy) row.element += w.arrays[S::Inputs::count].address;
     unravel<0, S::outer - 1>(w, number, [&](int axis, long long place) {
         ((offsets[k] += place * w.arrays[k].strides[axis]), ...);
         if constexpr (S::noisy) row.element += sample_id<S>(w, axis, place) * w.arrays[S::Inputs::count].strides[axis];

@@ -87,9 +87,9 @@ def _numba() -> Any:
 
 def _array_api_numpy() -> Any:
     """NumPy arrays on the form for any library, in place of the Numba loops."""
-    from agauss import reference
+    from agauss.reference import Reference
 
-    dispatch.NUMPY.backend, dispatch.NUMPY.fills = reference, False
+    dispatch.NUMPY.backend, dispatch.NUMPY.fills = Reference(np), False
     return np, None
 
 

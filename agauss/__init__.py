@@ -5,6 +5,7 @@ from agauss.cpu import launch as _launch  # noqa: F401, to see forks from here o
 from agauss.distributions import DiagonalGaussianDistribution, DiracDistribution
 from agauss.ops import (
     clamp,
+    clamp_vjp,
     entropy,
     entropy_vjp,
     kl,
@@ -36,6 +37,7 @@ __all__ = [
     "DiagonalGaussianDistribution",
     "DiracDistribution",
     "clamp",
+    "clamp_vjp",
     "entropy",
     "entropy_vjp",
     "kl",

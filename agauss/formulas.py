@@ -12,6 +12,10 @@ def value(m, x):
     return x
 
 
+def value_vjp(m, g, x):
+    return (g,)
+
+
 def noise(m, x, eps):
     return eps
 

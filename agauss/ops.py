@@ -30,6 +30,7 @@ from agauss.noise import Noise, as_key
 from agauss.random import draw
 
 Axis = int | Sequence[int] | None
+Outs = Sequence[Any] | None  # an array for each gradient
 Limits = tuple[tuple[int, str, float, float], ...]  # position of an argument, kind of bound, low, high
 
 
@@ -98,11 +99,13 @@ def kl_vjp(
     axis: Axis = None,
     bounds: Any = None,
     bounds2: Any = None,
+    out: Outs = None,
 ) -> tuple[Any, ...]:
     """Gradients of ``kl`` by each of its array arguments, times the cotangent of its value.
 
     With t = logvar - logvar2 and d = (mean - mean2) / exp(logvar2): by mean d, by logvar (exp(t) - 1) / 2, by mean2 -d,
-    by logvar2 -((mean - mean2) d + exp(t) - 1) / 2; each summed to its argument's shape.
+    by logvar2 -((mean - mean2) d + exp(t) - 1) / 2; each summed to its argument's shape. ``out``, here and in every
+    other ``*_vjp``: an array for each of the arguments, of its shape and dtype, that receives its gradient.
 
     Examples
     --------
@@ -112,8 +115,8 @@ def kl_vjp(
     """
     given = _one_or_two(mean, logvar, mean2, logvar2)
     if len(given.arrays) == 2:
-        return _gradients(formulas.kl_prior_vjp, given, cotangent, axis, limit(bounds, 1))
-    return _gradients(formulas.kl_vjp, given, cotangent, axis, limit(bounds, 1) + limit(bounds2, 3, "bounds2"))
+        return _gradients(formulas.kl_prior_vjp, given, cotangent, axis, limit(bounds, 1), out)
+    return _gradients(formulas.kl_vjp, given, cotangent, axis, limit(bounds, 1) + limit(bounds2, 3, "bounds2"), out)
 
 
 def normal_kl(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any) -> Any:
@@ -130,7 +133,9 @@ def normal_kl(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any) -> Any:
     return _reduced(formulas.kl, _two_normals(mean1, logvar1, mean2, logvar2), (), (), None)
 
 
-def normal_kl_vjp(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any, *, cotangent: Any) -> tuple[Any, ...]:
+def normal_kl_vjp(
+    mean1: Any, logvar1: Any, mean2: Any, logvar2: Any, *, cotangent: Any, out: Outs = None
+) -> tuple[Any, ...]:
     """Gradients of ``normal_kl`` by its four arguments, times the cotangent of its value; see ``kl_vjp``.
 
     Examples
@@ -139,7 +144,7 @@ def normal_kl_vjp(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any, *, cotange
     >>> [float(g) for g in ag.normal_kl_vjp(1.0, 0.0, 0.0, 0.0, cotangent=1.0)]
     [1.0, 0.0, -1.0, -0.5]
     """
-    return _gradients(formulas.kl_vjp, _two_normals(mean1, logvar1, mean2, logvar2), cotangent, (), ())
+    return _gradients(formulas.kl_vjp, _two_normals(mean1, logvar1, mean2, logvar2), cotangent, (), (), out)
 
 
 def nll(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
@@ -173,7 +178,7 @@ def nll(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None
 
 
 def nll_vjp(
-    x: Any, mean: Any, logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None
+    x: Any, mean: Any, logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None, out: Outs = None
 ) -> tuple[Any, ...]:
     """Gradients of ``nll`` by x, mean and logvar, times the cotangent of its value.
 
@@ -185,7 +190,7 @@ def nll_vjp(
     >>> [float(g) for g in ag.nll_vjp(2.0, 0.0, 0.0, cotangent=1.0)]
     [2.0, -2.0, -1.5]
     """
-    return _gradients(formulas.nll_vjp, _observed(x, mean, logvar), cotangent, axis, limit(bounds, 2))
+    return _gradients(formulas.nll_vjp, _observed(x, mean, logvar), cotangent, axis, limit(bounds, 2), out)
 
 
 def log_prob(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
@@ -201,7 +206,7 @@ def log_prob(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any =
 
 
 def log_prob_vjp(
-    x: Any, mean: Any, logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None
+    x: Any, mean: Any, logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None, out: Outs = None
 ) -> tuple[Any, ...]:
     """Gradients of ``log_prob`` by x, mean and logvar, times the cotangent of its value; see ``nll_vjp``.
 
@@ -211,7 +216,7 @@ def log_prob_vjp(
     >>> [float(g) for g in ag.log_prob_vjp(2.0, 0.0, 0.0, cotangent=1.0)]
     [-2.0, 2.0, 1.5]
     """
-    return _gradients(formulas.log_prob_vjp, _observed(x, mean, logvar), cotangent, axis, limit(bounds, 2))
+    return _gradients(formulas.log_prob_vjp, _observed(x, mean, logvar), cotangent, axis, limit(bounds, 2), out)
 
 
 def entropy(logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
@@ -226,7 +231,9 @@ def entropy(logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = No
     return _reduced(formulas.entropy, _logvar(logvar), axis, limit(bounds, 0), out)
 
 
-def entropy_vjp(logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None) -> tuple[Any, ...]:
+def entropy_vjp(
+    logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None, out: Outs = None
+) -> tuple[Any, ...]:
     """The gradient of ``entropy`` by logvar, 1/2, times the cotangent of its value.
 
     Examples
@@ -235,7 +242,7 @@ def entropy_vjp(logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any =
     >>> ag.entropy_vjp(np.zeros(2), cotangent=1.0)
     (array([0.5, 0.5]),)
     """
-    return _gradients(formulas.entropy_vjp, _logvar(logvar), cotangent, axis, limit(bounds, 0))
+    return _gradients(formulas.entropy_vjp, _logvar(logvar), cotangent, axis, limit(bounds, 0), out)
 
 
 def std(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
@@ -250,7 +257,7 @@ def std(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
     return _reduced(formulas.std, _logvar(logvar), (), limit(bounds, 0), out)
 
 
-def std_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None) -> tuple[Any, ...]:
+def std_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None, out: Outs = None) -> tuple[Any, ...]:
     """The gradient of ``std`` by logvar, std / 2, times the cotangent of its value.
 
     Examples
@@ -259,7 +266,7 @@ def std_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None) -> tuple[Any, ..
     >>> ag.std_vjp(np.zeros(1), cotangent=1.0)
     (array([0.5]),)
     """
-    return _gradients(formulas.std_vjp, _logvar(logvar), cotangent, (), limit(bounds, 0))
+    return _gradients(formulas.std_vjp, _logvar(logvar), cotangent, (), limit(bounds, 0), out)
 
 
 def var(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
@@ -274,7 +281,7 @@ def var(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
     return _reduced(formulas.var, _logvar(logvar), (), limit(bounds, 0), out)
 
 
-def var_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None) -> tuple[Any, ...]:
+def var_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None, out: Outs = None) -> tuple[Any, ...]:
     """The gradient of ``var`` by logvar, the variance, times the cotangent of its value.
 
     Examples
@@ -283,7 +290,7 @@ def var_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None) -> tuple[Any, ..
     >>> ag.var_vjp(np.zeros(1), cotangent=3.0)
     (array([3.]),)
     """
-    return _gradients(formulas.var_vjp, _logvar(logvar), cotangent, (), limit(bounds, 0))
+    return _gradients(formulas.var_vjp, _logvar(logvar), cotangent, (), limit(bounds, 0), out)
 
 
 def mode(mean: Any, logvar: Any, *, out: Any = None) -> Any:
@@ -298,7 +305,7 @@ def mode(mean: Any, logvar: Any, *, out: Any = None) -> Any:
     return _mapped(formulas.mode, operands(("mean", "logvar"), (mean, logvar)), (), out)
 
 
-def mode_vjp(mean: Any, logvar: Any, *, cotangent: Any) -> tuple[Any, ...]:
+def mode_vjp(mean: Any, logvar: Any, *, cotangent: Any, out: Outs = None) -> tuple[Any, ...]:
     """Gradients of ``mode``: the cotangent by mean, and 0 by logvar.
 
     Examples
@@ -308,7 +315,7 @@ def mode_vjp(mean: Any, logvar: Any, *, cotangent: Any) -> tuple[Any, ...]:
     (array([1., 1.]), array(0.))
     """
     given = operands(("mean", "logvar"), (mean, logvar))
-    return _pulled(formulas.mode_vjp, given, [cotangent_for(cotangent, given.shape, given.dtype, given)], ())
+    return _pulled(formulas.mode_vjp, given, [cotangent_for(cotangent, given.shape, given.dtype, given)], (), outs=out)
 
 
 def clamp(logvar: Any, *, bounds: Any, out: Any = None) -> Any:
@@ -326,6 +333,20 @@ def clamp(logvar: Any, *, bounds: Any, out: Any = None) -> Any:
     array([-30.,   3.,  20.])
     """
     return _mapped(formulas.value, _logvar(logvar), limit(bounds, 0), out)
+
+
+def clamp_vjp(logvar: Any, *, cotangent: Any, bounds: Any, out: Outs = None) -> tuple[Any, ...]:
+    """The gradient of ``clamp`` by logvar, times the cotangent of its value.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.clamp_vjp(np.array([-50.0, 3.0]), cotangent=1.0, bounds="hard")
+    (array([0., 1.]),)
+    """
+    given = _logvar(logvar)
+    g = cotangent_for(cotangent, given.shape, given.dtype, given)
+    return _pulled(formulas.value_vjp, given, [g], limit(bounds, 0), outs=out)
 
 
 def saturated(logvar: Any, *, bounds: Any = DEFAULT_LIMITS, axis: Axis = None) -> Any:
@@ -417,6 +438,7 @@ def sample_vjp(
     index: Any = None,
     sample_shape: int | Sequence[int] = (),
     bounds: Any = None,
+    out: Outs = None,
 ) -> tuple[Any, ...]:
     """Gradients of ``sample`` by mean, 1, and by logvar, std * eps / 2, times the cotangent of its value.
 
@@ -436,7 +458,8 @@ def sample_vjp(
     index = None if index is None else check_index(index, given.library, given.shape)
     limits, key = limit(bounds, 1), as_key(rng)
     if draws == ():
-        return _pulled(formulas.sample_vjp, given, [g], limits, Noise(key, 0, index))
+        return _pulled(formulas.sample_vjp, given, [g], limits, Noise(key, 0, index), out)
+    _check_outs(out, given)
     xp = given.library.xp
     g = xp.reshape(xp.broadcast_to(g, draws + given.shape), (-1, *given.shape))
     with given.library.on(given.arrays[0]):
@@ -444,7 +467,7 @@ def sample_vjp(
         for number in range(g.shape[0]):
             one = _pulled(formulas.sample_vjp, given, [g[number, ...]], limits, Noise(key, number, index))
             total = tuple(a + b for a, b in zip(total, one, strict=True))
-        return total
+        return _delivered(total, given, out)
 
 
 def sample_and_kl(
@@ -614,6 +637,7 @@ _VJPS: dict[Callable[..., Any], Callable[..., Any]] = {
     std: std_vjp,
     var: var_vjp,
     mode: mode_vjp,
+    clamp: clamp_vjp,
     sample: sample_vjp,
     sample_and_kl: sample_and_kl_vjp,
 }
@@ -664,13 +688,13 @@ def _reduced(term: Callable[..., Any], given: Operands, axis: Axis, limits: Limi
 
 
 def _gradients(
-    term: Callable[..., Any], given: Operands, cotangent: Any, axis: Axis, limits: Limits
+    term: Callable[..., Any], given: Operands, cotangent: Any, axis: Axis, limits: Limits, out: Outs
 ) -> tuple[Any, ...]:
     """The gradients of a sum of a term, from the cotangent of the sum."""
     axes = normal_axes(axis, len(given.shape))
     kept = tuple(n for place, n in enumerate(given.shape) if place not in axes)
     g = cotangent_for(cotangent, kept, given.wide, given)
-    return _pulled(term, given, [_expanded(g, given, axes)], limits)
+    return _pulled(term, given, [_expanded(g, given, axes)], limits, outs=out)
 
 
 def _expanded(cotangent: Any, given: Operands, axes: Shape) -> Any:
@@ -689,10 +713,11 @@ def _pulled(
     cotangents: list[Any],
     limits: Limits,
     noise: Noise | None = None,
-    outs: Sequence[Any] | None = None,
+    outs: Outs = None,
 ) -> tuple[Any, ...]:
     """The gradients by the arguments: one map for those of the full shape, a sum for each that was broadcast."""
     shape, backend = given.shape, given.library.backend
+    _check_outs(outs, given)
     arrays = [*cotangents, *given.arrays]
     shapes = [tuple(a.shape) for a in given.arrays]
     options: dict[str, Any] = {
@@ -701,13 +726,38 @@ def _pulled(
         "noise": noise,
     }
     gradients: list[Any] = [None] * len(shapes)
-    dtypes = [given.dtype if own == shape else None for own in shapes]
-    if any(dtype is not None for dtype in dtypes):
-        gradients = list(backend.map(term, arrays, shape, dtypes, outs=outs, **options))
+    # The sums first, for the map may write to the arguments.
     for place, own in enumerate(shapes):
         if own != shape:
             padded = (1,) * (len(shape) - len(own)) + own
             axes = tuple([axis for axis, n in enumerate(padded) if n != shape[axis] or axis < len(shape) - len(own)])
             (total,) = backend.row_reduce(term, arrays, shape, axes, (given.dtype,), summed=place, **options)
             gradients[place] = given.library.xp.reshape(total, own)
-    return tuple(gradients)
+    dtypes = [given.dtype if own == shape else None for own in shapes]
+    if any(dtype is not None for dtype in dtypes):
+        sinks = None
+        if outs is not None and given.library.fills:
+            sinks = [None if dtype is None else out for out, dtype in zip(outs, dtypes, strict=True)]
+        mapped = backend.map(term, arrays, shape, dtypes, outs=sinks, **options)
+        gradients = [g if total is None else total for g, total in zip(mapped, gradients, strict=True)]
+    return _delivered(gradients, given, outs)
+
+
+def _check_outs(outs: Outs, given: Operands) -> None:
+    """Refuse an `out` of a vjp that is not an array for each argument."""
+    if outs is None:
+        return
+    if not isinstance(outs, (tuple, list)) or len(outs) != len(given.arrays):
+        raise TypeError(f"out must be None or {len(given.arrays)} arrays, one for each argument; got {_counted(outs)}")
+    for own, a in zip(outs, given.arrays, strict=True):
+        check_out(own, given.library, tuple(a.shape), given.dtype)
+
+
+def _counted(x: Any) -> str:
+    return f"{len(x)}" if isinstance(x, (tuple, list)) else type(x).__name__
+
+
+def _delivered(gradients: Sequence[Any], given: Operands, outs: Outs) -> tuple[Any, ...]:
+    if outs is None:
+        return tuple(gradients)
+    return tuple([given.library.deliver(g, out) for g, out in zip(gradients, outs, strict=True)])

@@ -78,6 +78,7 @@ CALLS = {
     "entropy_vjp": (ag.entropy_vjp, ("logvar",), {"cotangent": 1.0}),
     "std_vjp": (ag.std_vjp, ("logvar",), {"cotangent": 1.0}),
     "var_vjp": (ag.var_vjp, ("logvar",), {"cotangent": 1.0}),
+    "clamp_vjp": (ag.clamp_vjp, ("logvar",), {"cotangent": 1.0, "bounds": "hard"}),
     "mode_vjp": (ag.mode_vjp, ("mean", "logvar"), {"cotangent": 1.0}),
     "sample_vjp": (ag.sample_vjp, ("mean", "logvar"), {"cotangent": 1.0, **SAMPLE}),
     "sample_and_kl_vjp": (ag.sample_and_kl_vjp, ("parameters",), {"cotangent": (1.0, 1.0), **SAMPLE}),
@@ -424,7 +425,8 @@ OUT = {  # the shape of out for the arguments (2, 4), with axis=1 where there is
 
 
 def test_the_table_of_outs_holds_every_function_that_takes_one():
-    assert set(taking("out")) == set(OUT)
+    of_gradients = {name for name in CALLS if name.endswith("_vjp")} - {"sample_and_kl_vjp"}
+    assert set(taking("out")) == set(OUT) | of_gradients
 
 
 def with_axis(name):
@@ -747,7 +749,7 @@ def test_bad_bounds_of_the_second_and_of_distributions_are_refused(kind):
 
 VJPS = {  # the shape of the value for the arguments (2, 4) with axis=1 where there is one
     **dict.fromkeys(("kl_vjp", "nll_vjp", "log_prob_vjp", "entropy_vjp"), (2,)),
-    **dict.fromkeys(("normal_kl_vjp", "std_vjp", "var_vjp", "mode_vjp", "sample_vjp"), (2, 4)),
+    **dict.fromkeys(("normal_kl_vjp", "std_vjp", "var_vjp", "clamp_vjp", "mode_vjp", "sample_vjp"), (2, 4)),
 }
 
 
@@ -761,6 +763,20 @@ def vjp_call(name, library="numpy"):
 
 def test_the_table_of_vjps_holds_every_one():
     assert set(VJPS) | {"sample_and_kl_vjp"} == {name for name in CALLS if name.endswith("_vjp")}
+
+
+@pytest.mark.parametrize("name", VJPS)
+def test_the_outs_of_a_vjp_are_an_array_that_fits_for_each_argument(name):
+    args, options = vjp_call(name)
+    fitting = [np.full((2, 4), np.nan, np.float32) for _ in args]
+    for outs in (fitting[0], fitting[1:], [*fitting, fitting[0]], "no", 3):
+        assert_refused(CALLS[name][0], *args, cotangent=1.0, out=outs, kinds=TypeError, says=("out", "got"), **options)
+    for wrong, kinds in ((ones(4, 2), ValueError), (ones(2, 4, dtype=np.float64), TypeError), (None, TypeError)):
+        outs = [*fitting[1:], wrong]
+        assert_refused(CALLS[name][0], *args, cotangent=1.0, out=outs, kinds=kinds, says=("out", "got"), **options)
+    got = CALLS[name][0](*args, cotangent=1.0, out=fitting, **options)
+    assert all(g is out for g, out in zip(got, fitting, strict=True))
+    assert not any(np.isnan(out).any() for out in fitting)
 
 
 @libraries
@@ -843,7 +859,7 @@ def test_a_vjp_without_its_cotangent_is_refused(name):
 
 
 def test_the_vjp_of_what_has_none_is_refused():
-    for op in (ag.clamp, ag.saturated, ag.kl_vjp, np.exp, len, Q):
+    for op in (ag.saturated, ag.kl_vjp, np.exp, len, Q):
         assert_refused(ag.vjp, op, ones(2, 4), says=("op", "must", "got", op.__name__))
     for op in ("kl", None, 3):
         assert_refused(ag.vjp, op, ones(2, 4), says=("op", "must", "got", repr(op)))

@@ -89,6 +89,7 @@ PLAIN = {
     "std": lambda m, logvar, *, bounds=None: m.exp(clamped(m, logvar, bounds) / 2),
     "var": lambda m, logvar, *, bounds=None: m.exp(clamped(m, logvar, bounds)),
     "mode": lambda m, mean, logvar: mean + 0 * logvar,
+    "clamp": lambda m, logvar, *, bounds=None: clamped(m, logvar, bounds),
 }
 PRIMALS = {
     "kl": 2,
@@ -100,9 +101,10 @@ PRIMALS = {
     "std": 1,
     "var": 1,
     "mode": 2,
+    "clamp": 1,
 }
 SUMMED = ("kl", "kl between two", "nll", "log_prob", "entropy")
-BOUNDED = (*SUMMED, "std", "var")
+BOUNDED = (*SUMMED, "std", "var", "clamp")
 ops = pytest.mark.parametrize("op", PLAIN)
 
 
@@ -183,7 +185,7 @@ def test_a_number_among_the_arguments_has_a_gradient_without_dimensions(op, libr
         primals[number] = np.array(0.25)
         given = [array(library, p) for p in primals]
         given[number] = 0.25
-        got = vjp_of(op)(*given, cotangent=1.5)
+        got = vjp_of(op)(*given, cotangent=1.5, **options_of(op, None, None))
         assert tuple(got[number].shape) == ()
         assert library_of(got[number]) == (library if PRIMALS[op] > 1 else "numpy")
         assert_gradients(got, expected(PLAIN[op], primals, 1.5), primals)
@@ -466,9 +468,10 @@ def test_float32_gradients_are_those_of_the_plain_form(op, library):
 def test_every_vjp_accepts_every_library(library):
     for op, count in PRIMALS.items():
         primals = [p.astype(np.float32) for p in primals_for(op, [(3, 4)] * count)]
-        got = vjp_of(op)(*(array(library, p) for p in primals), cotangent=0.7)
+        options = options_of(op, None, None)
+        got = vjp_of(op)(*(array(library, p) for p in primals), cotangent=0.7, **options)
         assert all(library_of(g) == library for g in got)
-        want = [g.astype(np.float64) for g in vjp_of(op)(*primals, cotangent=0.7)]
+        want = [g.astype(np.float64) for g in vjp_of(op)(*primals, cotangent=0.7, **options)]
         assert_gradients(got, want, primals, rtol=1e-5, atol=1e-6)
     mean, logvar = (p.astype(np.float32) for p in primals_for("mode", [(3, 4)] * 2))
     got = ag.sample_vjp(array(library, mean), array(library, logvar), cotangent=0.7, rng=1)

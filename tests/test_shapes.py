@@ -560,6 +560,27 @@ def test_a_result_may_be_written_over_an_input(library, dtype):
 
 @libraries
 @dtypes
+def test_gradients_may_be_written_over_the_arguments(library, dtype):
+    """One that was broadcast too, whose gradient is a sum over what the others overwrite."""
+    x, mean, logvar = values((5, 6, 7), 0, dtype), values((6, 1), 1, dtype), values((5, 6, 7), 2, dtype)
+    calls = {
+        "nll": lambda x, m, v, **options: ag.nll_vjp(x, m, v, cotangent=0.7, **options),
+        "kl": lambda x, m, v, **options: ag.kl_vjp(x, v, m, x, cotangent=0.7, axis=1, **options),
+        "sample": lambda x, m, v, **options: ag.sample_vjp(m, v, cotangent=0.7, rng=3, **options),
+    }
+    for name, call in calls.items():
+        want = [host(g) for g in call(*(array(library, a, dtype) for a in (x, mean, logvar)))]
+        arguments = [array(library, a, dtype) for a in (x, mean, logvar)]
+        spare = array(library, x, dtype)
+        x_, m_, v_ = arguments
+        outs = {"nll": [x_, m_, v_], "kl": [x_, v_, m_, spare], "sample": [m_, v_]}[name]
+        got = call(*arguments, out=outs)
+        assert all(g is out for g, out in zip(got, outs, strict=True))
+        assert all(same_bits(host(g), w) for g, w in zip(got, want, strict=True)), name
+
+
+@libraries
+@dtypes
 @pytest.mark.parametrize("half", [0, 1])
 def test_a_sample_may_be_written_over_either_half_of_the_parameters(library, dtype, half):
     parameters = array(library, values((3, 8, 5), 0, dtype), dtype)

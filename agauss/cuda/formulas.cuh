@@ -8,6 +8,10 @@ __device__ __forceinline__ auto value(auto x) {
     return x;
 }
 
+__device__ __forceinline__ auto value_vjp(auto g, auto x) {
+    return values(g);
+}
+
 __device__ __forceinline__ auto noise(auto x, auto eps) {
     return eps;
 }

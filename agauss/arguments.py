@@ -81,7 +81,7 @@ def _operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
     library: Library | None = None
     model: Any = None
     for name, value in zip(names, values, strict=True):
-        if _is_number(value):
+        if is_number(value):
             continue
         found = library_of(value)
         if found is None:
@@ -100,11 +100,11 @@ def _operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
     if library is None:
         arrays = [np.asarray(value, dtype=np.float64) for value in values]
         return Operands(NUMPY, arrays, ())
-    arrays = [like(value, library, model) if _is_number(value) else value for value in values]
+    arrays = [like(value, library, model) if is_number(value) else value for value in values]
     return Operands(library, arrays, broadcast(names, [tuple(a.shape) for a in arrays]))
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     if isinstance(value, (bool, np.bool_)):
         return False
     return isinstance(value, (float, int, np.floating, np.integer))
@@ -141,9 +141,9 @@ def broadcast(names: Sequence[str], shapes: Sequence[Shape]) -> Shape:
     return shape
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _broadcast(a: Shape, b: Shape) -> Shape | None:
-    if any(not isinstance(n, int) for n in (*a, *b)):
+    if any(n is None or n != n for n in (*a, *b)):
         raise ValueError(f"shapes must be known; got {a} and {b} (Dask: call compute_chunk_sizes() first)")
     a, b = (1,) * (len(b) - len(a)) + a, (1,) * (len(a) - len(b)) + b
     if any(m != n and 1 not in (m, n) for m, n in zip(a, b, strict=True)):
@@ -151,8 +151,7 @@ def _broadcast(a: Shape, b: Shape) -> Shape | None:
     return tuple([n if m == 1 else m for m, n in zip(a, b, strict=True)])
 
 
-@remembered
-def normal_axes(axis: int | Sequence[int] | None, rank: int, name: str = "axis") -> Shape:
+def axes_of(axis: int | Sequence[int] | None, rank: int, name: str = "axis") -> Shape:
     """The axes, counted from 0; None is all of them."""
     if axis is None:
         return tuple(range(rank))
@@ -170,8 +169,7 @@ def normal_axes(axis: int | Sequence[int] | None, rank: int, name: str = "axis")
     return tuple(sorted(axes))
 
 
-@remembered
-def normal_bounds(bounds: Any, name: str = "bounds") -> Bounds | None:
+def bounds_of(bounds: Any, name: str = "bounds") -> Bounds | None:
     """None, "hard", "soft" or "straight-through", (low, high), or (low, high, kind)."""
     if bounds is None:
         return None
@@ -180,13 +178,16 @@ def normal_bounds(bounds: Any, name: str = "bounds") -> Bounds | None:
     if not isinstance(bounds, (tuple, list)) or len(bounds) not in (2, 3):
         raise TypeError(f"{name} must be None, {BOUND_KINDS}, (low, high) or (low, high, kind); got {bounds!r}")
     low, high, kind = (*bounds, "hard")[:3]
-    if not (_is_number(low) and _is_number(high)):
+    if not (is_number(low) and is_number(high)):
         raise TypeError(f"{name} must have real numbers for low and high; got {bounds!r}")
     if kind not in BOUND_KINDS:
         raise ValueError(f"{name} must be of the kinds {', '.join(BOUND_KINDS)}; got {kind!r}")
     if not low < high or (kind == "soft" and math.isinf(high - low)):
         raise ValueError(f"{name} must have low < high, both finite for soft bounds; got {bounds!r}")
     return float(low), float(high), kind
+
+
+normal_axes, normal_bounds = remembered(axes_of), remembered(bounds_of)
 
 
 @remembered
@@ -249,10 +250,37 @@ def normal_shape(shape: Any, name: str) -> Shape:
     return sizes
 
 
+def block_of(shape: Shape, offset: Any, event_size: Any) -> tuple[Shape, Shape]:
+    """Where a block of a shape begins in the whole, and the whole's extents from its second axis on."""
+    if not shape:
+        raise ValueError("mean must have at least 1 dimension, for samples or a block of them; got shape ()")
+    cut = isinstance(offset, (tuple, list))
+    if cut != isinstance(event_size, (tuple, list)):
+        raise TypeError(f"offset and event_size must both be ints or both be tuples; got {offset!r} and {event_size!r}")
+    place, events = normal_shape(offset, "offset"), normal_shape(event_size, "event_size")
+    if not cut:
+        if events != (math.prod(shape[1:]),):
+            raise ValueError(
+                f"event_size must be the {math.prod(shape[1:])} elements of one sample of shape {shape[1:]}, or a "
+                f"tuple where the block is cut; got {event_size!r}"
+            )
+        place, events = (*place, *(0,) * (len(shape) - 1)), shape[1:]
+    if len(place) != len(shape) or len(events) != len(shape) - 1:
+        raise ValueError(
+            f"offset must have {len(shape)} entries and event_size {len(shape) - 1} for a block of shape {shape}; got "
+            f"{offset!r} and {event_size!r}"
+        )
+    if any(first + n > extent for first, n, extent in zip(place[1:], shape[1:], events, strict=True)):
+        raise ValueError(f"offset must keep a block of shape {shape} within event_size {events}; got {offset!r}")
+    if place[0] >= 2**64:
+        raise ValueError(f"offset must be under 2**64 along the first axis; got {offset!r}")
+    return place, events
+
+
 def cotangent_for(cotangent: Any, shape: Shape, dtype: Any, given: Operands, name: str = "cotangent") -> Any:
     """A cotangent as an array that broadcasts to the value's shape and has the value's dtype."""
     library, model = given.library, given.arrays[0]
-    if _is_number(cotangent):
+    if is_number(cotangent):
         return like(cotangent, library, model, dtype)
     found = library_of(cotangent)
     if found is None or found.name != library.name:
@@ -272,19 +300,21 @@ def halves(parameters: Any, axis: int, name: str = "parameters") -> tuple[Any, A
         raise TypeError(f"{name} must be an array; got {type(parameters).__name__}")
     if library is not NUMPY or parameters.dtype not in _SINGLE_OR_DOUBLE:
         floating(name, parameters.dtype)
-    first, second = _halves(axis, tuple(parameters.shape), name)
+    first, second = _half_slices(axis, tuple(parameters.shape), name)
     return parameters[first], parameters[second]
 
 
-@remembered
-def _halves(axis: int, shape: Shape, name: str) -> tuple[Any, Any]:
+def slices_of(axis: int, shape: Shape, name: str) -> tuple[Any, Any]:
     """What to index an array of a shape with, for each of its halves."""
     if len(shape) < 2:
         raise ValueError(f"{name} must have at least 2 dimensions; got shape {shape}")
     if not hasattr(axis, "__index__"):
         raise TypeError(f"axis must be an int; got {axis!r}")
-    (place,) = normal_axes(axis, len(shape))
+    (place,) = axes_of(axis, len(shape))
     if shape[place] % 2:
         raise ValueError(f"{name} must have an even extent along axis {axis}, mean then logvar; got shape {shape}")
     half, before = shape[place] // 2, (slice(None),) * place
     return (*before, slice(None, half), ...), (*before, slice(half, None), ...)
+
+
+_half_slices = remembered(slices_of)

@@ -8,6 +8,7 @@ vocabulary: mulhilo, join, word, low for words; like, where, fma, sqrt, number, 
 
 import operator
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 MASK32 = 0xFFFFFFFF
@@ -161,6 +162,13 @@ class Noise(NamedTuple):
     strides: tuple[int, ...] | None = None
     start: int = 0
 
+    def at(self, place: Sequence[int]) -> "Noise":
+        """The noise of a block that begins at a place in the array of which `strides` says the steps."""
+        strides = self.strides or ()
+        first = 0 if self.index is None else 1  # the index says where the block lies along its first axis
+        start = self.start + sum([n * step for n, step in zip(place[first:], strides[first:], strict=True)])
+        return self._replace(start=(start + 2**63) % 2**64 - 2**63)  # modulo 2^64, as the kernels count
+
 
 def _index(n: Any) -> int | None:
     """n as an int, where it is an integer."""
@@ -185,16 +193,16 @@ def as_key(rng: Any) -> Key:
         return rng
     if rng is None:
         return Key(int.from_bytes(os.urandom(8), "little"))
+    seed = _index(rng)
+    if seed is not None:
+        return Key(_integer("rng", seed, 64))
     module = type(rng).__module__.partition(".")[0]
     if module in ("numpy", "cupy") and hasattr(rng, "integers"):
         return Key(int(rng.integers(0, 2**64 - 1, dtype="uint64", endpoint=True)))
     if module == "numpy" and hasattr(rng, "generate_state"):
         low, high = rng.generate_state(2)
         return Key(int(low) | int(high) << 32)
-    seed = _index(rng)
-    if seed is None:
-        raise TypeError(
-            "rng must be None, an int, a Key, a numpy.random.SeedSequence or a NumPy or CuPy Generator; "
-            f"got {type(rng).__name__}"
-        )
-    return Key(_integer("rng", seed, 64))
+    raise TypeError(
+        "rng must be None, an int, a Key, a numpy.random.SeedSequence or a NumPy or CuPy Generator; "
+        f"got {type(rng).__name__}"
+    )

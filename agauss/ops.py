@@ -16,6 +16,7 @@ from agauss.arguments import (
     DEFAULT_LIMITS,
     Operands,
     Shape,
+    block_of,
     check_index,
     check_out,
     cotangent_for,
@@ -26,8 +27,10 @@ from agauss.arguments import (
     normal_shape,
     operands,
 )
+from agauss.dispatch import library_of
 from agauss.noise import Noise, as_key
 from agauss.random import draw
+from agauss.strides import row_major
 
 Axis = int | Sequence[int] | None
 Outs = Sequence[Any] | None  # an array for each gradient
@@ -470,6 +473,63 @@ def sample_vjp(
         return _delivered(total, given, out)
 
 
+def sample_block(
+    mean: Any,
+    logvar: Any,
+    *,
+    key: Any,
+    offset: int | Sequence[int],
+    event_size: int | Sequence[int],
+    bounds: Any = None,
+    out: Any = None,
+) -> Any:
+    """Sample a block of a larger array, with the noise that ``sample`` of the whole has there.
+
+    For what cuts arrays by itself: a Ray or Spark task, a loader's worker. ``sample`` does it for Dask arrays.
+
+    Parameters
+    ----------
+    mean, logvar : array or number
+        The block, of at least one dimension where they are broadcast.
+    key : int, Key, numpy.random.SeedSequence, or NumPy or CuPy Generator
+        What ``sample`` of the whole takes as ``rng``, the same for all blocks. A Generator is advanced by one draw.
+    offset, event_size : int, or tuple of ints
+        Of whole samples, the id of the block's first one, under 2**64, and how many elements a sample has. Of a block
+        that may be cut along any axis, its first element's place in the whole, an int for each axis, and the whole's
+        extents from the second axis on.
+    bounds : see ``kl``
+    out : array, optional
+        Of the result's shape and dtype.
+
+    Returns
+    -------
+    array, of the broadcast shape and the arguments' dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        As the module says; for a ``key`` of another kind or None, and where the block is not within the whole.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> mean, logvar = np.zeros((10, 3, 4)), np.zeros((10, 3, 4))
+    >>> whole = ag.sample(mean, logvar, rng=7)
+    >>> samples = ag.sample_block(mean[4:6], logvar[4:6], key=7, offset=4, event_size=12)
+    >>> bool((whole[4:6] == samples).all())
+    True
+    >>> block = ag.sample_block(mean[4:6, 1:], logvar[4:6, 1:], key=7, offset=(4, 1, 0), event_size=(3, 4))
+    >>> bool((whole[4:6, 1:] == block).all())
+    True
+    """
+    given = operands(("mean", "logvar"), (mean, logvar))
+    place, events = block_of(given.shape, offset, event_size)
+    if key is None:
+        raise TypeError("key must be one that all blocks share, an int or a Key; got None")
+    noise = Noise(as_key(key), strides=row_major((0, *events))).at(place)
+    return _mapped(formulas.sample, given, limit(bounds, 1), out, noise=noise)
+
+
 def sample_and_kl(
     parameters: Any,
     *,
@@ -568,26 +628,42 @@ def sample_and_kl_vjp(
     array([[3.    , 9.5428]])
     """
     mean, logvar = halves(parameters, axis)
-    given = operands(("mean", "logvar"), (mean, logvar))
-    library, limits = given.library, limit(bounds, 1)
-    if not isinstance(cotangent, (tuple, list)) or len(cotangent) != 2:
-        raise TypeError(f"cotangent must be a pair (d_z, d_kl); got {type(cotangent).__name__}")
-    events = tuple(range(1, len(given.shape)))
-    cotangents = [
-        cotangent_for(cotangent[0], given.shape, given.dtype, given, "cotangent d_z"),
-        _expanded(cotangent_for(cotangent[1], given.shape[:1], given.wide, given, "cotangent d_kl"), given, events),
-    ]
+    library = library_of(parameters)
+    assert library is not None  # halves saw to it
     if out is not None:
         check_out(out, library, tuple(parameters.shape), parameters.dtype)
-    if index is not None:
-        index = check_index(index, library, given.shape)
-    noise = Noise(as_key(rng), 0, index)
+    options = {"cotangent": cotangent, "rng": rng, "axis": tuple(range(1, mean.ndim)), "index": index, "bounds": bounds}
     if not library.fills:
-        pulled = _pulled(formulas.sample_and_kl_vjp, given, cotangents, limits, noise)
-        return library.deliver(library.xp.concat(pulled, axis=axis), out)
+        return library.deliver(library.xp.concat(sample_and_kl_of_vjp(mean, logvar, **options), axis=axis), out)
     out = library.backend.empty(parameters.shape, parameters.dtype, parameters) if out is None else out
-    _pulled(formulas.sample_and_kl_vjp, given, cotangents, limits, noise, halves(out, axis))
+    sample_and_kl_of_vjp(mean, logvar, **options, out=halves(out, axis))
     return out
+
+
+def sample_and_kl_of_vjp(
+    mean: Any,
+    logvar: Any,
+    *,
+    cotangent: tuple[Any, Any],
+    rng: Any,
+    axis: Axis,
+    index: Any = None,
+    bounds: Any = None,
+    out: Outs = None,
+) -> tuple[Any, ...]:
+    """Gradients of ``sample_and_kl_of`` by mean and logvar."""
+    given = operands(("mean", "logvar"), (mean, logvar))
+    axes, limits = normal_axes(axis, len(given.shape)), limit(bounds, 1)
+    if not isinstance(cotangent, (tuple, list)) or len(cotangent) != 2:
+        raise TypeError(f"cotangent must be a pair (d_z, d_kl); got {type(cotangent).__name__}")
+    kept = tuple([n for place, n in enumerate(given.shape) if place not in axes])
+    cotangents = [
+        cotangent_for(cotangent[0], given.shape, given.dtype, given, "cotangent d_z"),
+        _expanded(cotangent_for(cotangent[1], kept, given.wide, given, "cotangent d_kl"), given, axes),
+    ]
+    if index is not None:
+        index = check_index(index, given.library, given.shape)
+    return _pulled(formulas.sample_and_kl_vjp, given, cotangents, limits, Noise(as_key(rng), 0, index), out)
 
 
 def vjp(op: Callable[..., Any], *primals: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
@@ -665,13 +741,20 @@ def _logvar(logvar: Any) -> Operands:
     return operands(("logvar",), (logvar,))
 
 
-def _mapped(term: Callable[..., Any], given: Operands, limits: Limits, out: Any, dtype: Any = None) -> Any:
+def _mapped(
+    term: Callable[..., Any],
+    given: Operands,
+    limits: Limits,
+    out: Any,
+    dtype: Any = None,
+    noise: Noise | None = None,
+) -> Any:
     dtype = given.dtype if dtype is None else dtype
     if out is not None:
         check_out(out, given.library, given.shape, dtype)
     library = given.library
     outs = (out,) if out is not None and library.fills else None
-    (result,) = library.backend.map(term, given.arrays, given.shape, (dtype,), bounds=limits, outs=outs)
+    (result,) = library.backend.map(term, given.arrays, given.shape, (dtype,), bounds=limits, noise=noise, outs=outs)
     return library.deliver(result, out)
 
 

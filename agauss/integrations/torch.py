@@ -1,0 +1,604 @@
+"""PyTorch: agauss's functions and its distribution on tensors, differentiable; knows no formula.
+
+Tensors go without a copy to the Numba loops, or on CUDA to the kernels, through operators that PyTorch knows
+(`torch.ops.agauss`), each with its gradient. So autograd, torch.compile, autocast and torch.func.vmap take them. Second
+derivatives are PyTorch's own, of the gradients in the array-API form.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import agauss
+from agauss import ops
+from agauss.arguments import (
+    BOUND_KINDS,
+    DEFAULT_LIMITS,
+    axes_of,
+    bounds_of,
+    floating,
+    halves,
+    is_number,
+    normal_shape,
+    slices_of,
+)
+from agauss.dispatch import library_of
+from agauss.integrations import need
+from agauss.noise import MASK32, Key, as_key
+
+torch = need("torch", "torch")
+
+__all__ = [
+    "DiagonalGaussianDistribution",
+    "DiracDistribution",
+    "clamp",
+    "entropy",
+    "kl",
+    "log_prob",
+    "mode",
+    "nll",
+    "normal_kl",
+    "sample",
+    "sample_and_kl",
+    "saturated",
+    "std",
+    "var",
+]
+DiracDistribution = agauss.DiracDistribution
+for _kind in (torch.Tensor, torch.nn.Parameter):
+    library_of(_kind(torch.empty(0)))  # known from here on, for torch.compile would stumble over finding out
+Axis = int | Sequence[int] | None
+MASK64 = 2**64 - 1
+HALF = (torch.float16, torch.bfloat16)
+
+
+# What the operators have in common
+
+
+class Options(NamedTuple):
+    """What follows the tensors in every operator, flat, as PyTorch's schemas want it."""
+
+    split: int | None  # the axis along which the mean's tensor holds the log-variance too, if it does
+    axis: Sequence[int]
+    bounds: Sequence[float]  # low, high and the number of the kind, where there are any
+    bounds2: Sequence[float]
+    key: Any  # seed and stream: a tensor, for a compiled function draws anew in each call
+    index: Any
+    sample_shape: Sequence[int]
+
+    def given_to(self, function: Callable[..., Any], traced: bool = False) -> dict[str, Any]:
+        """Those that an agauss function takes, as it takes them; where traced, without a look at a tensor's values."""
+        found: dict[str, Any] = {
+            "axis": tuple(self.axis),
+            "bounds": _bounds_of(self.bounds),
+            "bounds2": _bounds_of(self.bounds2),
+            "rng": None if self.key is None else TensorKey(self.key) if traced else _key_of(self.key),
+            "index": self.index if traced or self.index is None else _array(self.index),
+            "sample_shape": tuple(self.sample_shape),
+        }
+        return {name: found[name] for name in inspect.signature(function).parameters if name in found}
+
+
+SCHEMA = "int? split, int[] axis, float[] bounds, float[] bounds2, Tensor? key, Tensor? index, SymInt[] sample_shape"
+
+
+def _bounds_of(bounds: Sequence[float]) -> tuple[float, float, str] | None:
+    return (bounds[0], bounds[1], BOUND_KINDS[int(bounds[2])]) if bounds else None
+
+
+def _key_of(key: Any) -> Key:
+    seed, stream = key.tolist()
+    return Key(seed & MASK64, stream & MASK32)
+
+
+class TensorKey(Key):
+    """A key in a tensor, for the array-API form."""
+
+    __slots__ = ("_words",)
+    _words: tuple[Any, Any, Any]
+
+    def __init__(self, key: Any) -> None:
+        seed, stream = key.unbind(-1)
+        object.__setattr__(self, "_words", (seed & MASK32, (seed >> 32) & MASK32, stream & MASK32))
+
+    def words(self) -> tuple[Any, Any, Any]:
+        return self._words
+
+
+def _array(tensor: Any) -> Any:
+    """The tensor's memory as a NumPy or CuPy array."""
+    tensor = tensor.detach()
+    half = tensor.dtype is torch.bfloat16
+    if half:
+        tensor = tensor.view(torch.int16)
+    array = need("cupy", "torch").from_dlpack(tensor) if tensor.is_cuda else tensor.numpy()
+    return array.view(need("ml_dtypes", "torch").bfloat16) if half else array
+
+
+def _tensor(array: Any) -> Any:
+    """A NumPy or CuPy array's memory as a tensor."""
+    half = array.dtype.name == "bfloat16"
+    if half:
+        array = array.view(np.int16)
+    tensor = torch.from_numpy(array) if isinstance(array, np.ndarray) else torch.from_dlpack(array)
+    return tensor.view(torch.bfloat16) if half else tensor
+
+
+def _where(tensor: Any) -> AbstractContextManager[Any]:
+    """A context in which CuPy computes where the tensor is, on PyTorch's current stream."""
+    stack, device = ExitStack(), tensor.device
+    if device.type == "cuda":
+        cuda = need("cupy", "torch").cuda
+        stack.enter_context(torch.cuda.device(device))
+        stack.enter_context(cuda.Device(device.index))
+        stack.enter_context(cuda.ExternalStream(torch.cuda.current_stream(device).cuda_stream, device.index))
+    elif device.type != "cpu":
+        raise ValueError(f"tensors must be on the CPU or a CUDA device; got {device}: move them there with .to()")
+    return stack
+
+
+# The operators
+
+
+class Operator:
+    """One of agauss's functions and its vjp as the operators `name` and `name_vjp` of torch.ops.agauss."""
+
+    def __init__(self, name: str, tensors: Sequence[str], values: Sequence[str], function: Any, vjp: Any) -> None:
+        self.tensors, self.values, self.function, self.vjp = tensors, values, function, vjp
+        self.mean = tensors.index("mean") if "mean" in tensors else 0
+        # With parameters in the mean's place there is no log-variance; kl may have no second Gaussian.
+        given = ", ".join(f"Tensor{'' if n == 'x' or k == self.mean else '?'} {n}" for k, n in enumerate(tensors))
+        results = ", ".join("Tensor" for _ in values)
+        self.forward = self._operator(name, f"({given}, {SCHEMA}) -> ({results})", self._forward, self._like)
+        if vjp is None:
+            return
+        cotangents = ", ".join(f"Tensor g{k}" for k in range(len(values)))
+        self.backward = self._operator(
+            f"{name}_vjp", f"({given}, {cotangents}, {SCHEMA}) -> Tensor[]", self._backward, self._gradients_like
+        )
+        self.forward.register_autograd(self._pull, setup_context=_remember)
+        self.backward.register_autograd(self._pull_again, setup_context=_remember)
+
+    @staticmethod
+    def _operator(name: str, schema: str, run: Callable[..., Any], fake: Callable[..., Any]) -> Any:
+        made = torch.library.custom_op(f"agauss::{name}", run, mutates_args=(), schema=schema)
+        made.register_fake(fake)
+        return made
+
+    def _parted(self, args: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Options]:
+        """An operator's arguments as tensors, cotangents and options."""
+        n, first = len(self.tensors), len(args) - len(Options._fields)
+        return args[:n], args[n:first], Options(*args[first:])
+
+    def _primals(self, tensors: Sequence[Any], options: Options) -> list[Any]:
+        """The arguments of agauss's function: parameters in the mean's place are taken apart."""
+        found = list(tensors)
+        if options.split is not None:
+            found[self.mean : self.mean + 2] = halves(found[self.mean], options.split)
+        return found
+
+    def _forward(self, *args: Any) -> Any:
+        tensors, _, options = self._parted(args)
+        with _where(tensors[0]):
+            primals = self._primals([None if t is None else _array(t) for t in tensors], options)
+            value = self.function(*primals, **options.given_to(self.function))
+            return tuple(_tensor(v) for v in value) if len(self.values) > 1 else _tensor(value)
+
+    def plainly(self, tensors: Sequence[Any], options: Options) -> Any:
+        """agauss's function in the array-API form, every step of which PyTorch knows."""
+        return self.function(*self._primals(tensors, options), **options.given_to(self.function, traced=True))
+
+    def _like(self, *args: Any) -> Any:
+        """Empty tensors of the shapes and dtypes that _forward gives."""
+        tensors, _, options = self._parted(args)
+        given = [t for t in self._primals(tensors, options) if t is not None]
+        shape, dtype = torch.broadcast_shapes(*[t.shape for t in given]), given[0].dtype
+        axes = [axis % len(shape) for axis in options.axis]
+        wide = torch.float32 if dtype in HALF else dtype
+        kept = [n for place, n in enumerate(shape) if place not in axes]
+        kinds = {
+            "sum": (kept, wide),
+            "count": (kept, torch.int64),
+            "wide": (shape, wide),
+            "own": ([*options.sample_shape, *shape], dtype),
+        }
+        made = [tensors[0].new_empty(kinds[kind][0], dtype=kinds[kind][1]) for kind in self.values]
+        return tuple(made) if len(made) > 1 else made[0]
+
+    def _backward(self, *args: Any) -> list[Any]:
+        tensors, cotangents, options = self._parted(args)
+        results = self._gradients_like(*args)
+        filled = iter(results)
+        outs = [None if t is None else _array(next(filled)) for t in tensors]
+        with _where(tensors[0]):
+            primals = self._primals([None if t is None else _array(t) for t in tensors], options)
+            outs = [out for out in self._primals(outs, options) if out is not None]
+            pulled = tuple(_array(g) for g in cotangents)
+            cotangent = pulled if len(self.values) > 1 else pulled[0]
+            self.vjp(*primals, cotangent=cotangent, out=outs, **options.given_to(self.vjp))
+        return results
+
+    def _gradients_like(self, *args: Any) -> list[Any]:
+        tensors, _, _ = self._parted(args)
+        return [torch.empty_like(t, memory_format=torch.contiguous_format) for t in tensors if t is not None]
+
+    def _pull(self, ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        tensors, _, options = self._parted(_remembered(ctx))
+        found = iter(self.backward(*tensors, *gradients, *options))
+        return (*(None if t is None else next(found) for t in tensors), *(None for _ in options))
+
+    def _pull_again(self, ctx: Any, gradients: Sequence[Any]) -> tuple[Any, ...]:
+        """The gradient of a gradient: PyTorch's own, of the vjp in the array-API form."""
+        create_graph, args = torch.is_grad_enabled(), _remembered(ctx)
+        tensors, cotangents, options = self._parted(args)
+        with torch.enable_grad():
+            primals = self._primals(tensors, options)
+            cotangent = tuple(cotangents) if len(self.values) > 1 else cotangents[0]
+            found = list(self.vjp(*primals, cotangent=cotangent, **options.given_to(self.vjp, traced=True)))
+            if options.split is not None:
+                found[self.mean : self.mean + 2] = [torch.cat(found[self.mean : self.mean + 2], dim=options.split)]
+            pairs = [(f, g) for f, g in zip(found, gradients, strict=True) if f.requires_grad and g is not None]
+            wanted = [t for t in (*tensors, *cotangents) if t is not None and t.requires_grad]
+            pulled = iter([None] * len(wanted))
+            if pairs and wanted:
+                values, weights = zip(*pairs, strict=True)
+                pulled = iter(
+                    torch.autograd.grad(values, wanted, weights, create_graph=create_graph, allow_unused=True)
+                )
+        needed = [t is not None and t.requires_grad for t in (*tensors, *cotangents)]
+        # PyTorch takes a list without entries for one of tensors here, and wants a list.
+        nothing: list[Any] = [[] if isinstance(option, (list, tuple)) and not option else None for option in options]
+        return (*(next(pulled) if each else None for each in needed), *nothing)
+
+
+def _remember(ctx: Any, inputs: Sequence[Any], output: Any) -> None:
+    """Keep what a gradient needs: the arguments alone."""
+    ctx.tensors = [k for k, a in enumerate(inputs) if isinstance(a, torch.Tensor)]
+    ctx.save_for_backward(*(inputs[k] for k in ctx.tensors))
+    ctx.others = [None if isinstance(a, torch.Tensor) else a for a in inputs]
+
+
+def _remembered(ctx: Any) -> list[Any]:
+    args = list(ctx.others)
+    for place, tensor in zip(ctx.tensors, ctx.saved_tensors, strict=True):
+        args[place] = tensor
+    return args
+
+
+OPERATORS = {
+    name: Operator(name, tensors, values, function, vjp)
+    for name, tensors, values, function, vjp in (
+        ("kl", ("mean", "logvar", "mean2", "logvar2"), ("sum",), ops.kl, ops.kl_vjp),
+        ("nll", ("x", "mean", "logvar"), ("sum",), ops.nll, ops.nll_vjp),
+        ("log_prob", ("x", "mean", "logvar"), ("sum",), ops.log_prob, ops.log_prob_vjp),
+        ("entropy", ("logvar",), ("sum",), ops.entropy, ops.entropy_vjp),
+        ("std", ("logvar",), ("wide",), ops.std, ops.std_vjp),
+        ("var", ("logvar",), ("wide",), ops.var, ops.var_vjp),
+        ("clamp", ("logvar",), ("own",), ops.clamp, ops.clamp_vjp),
+        ("saturated", ("logvar",), ("count",), ops.saturated, None),
+        ("sample", ("mean", "logvar"), ("own",), ops.sample, ops.sample_vjp),
+        ("sample_and_kl", ("mean", "logvar"), ("own", "sum"), ops.sample_and_kl_of, ops.sample_and_kl_of_vjp),
+    )
+}
+
+
+# The functions
+
+
+def _call(
+    name: str,
+    tensors: Sequence[Any],
+    *,
+    split: int | None = None,
+    axis: Axis = (),
+    bounds: Any = None,
+    bounds2: Any = None,
+    rng: Any = None,
+    generator: Any = None,
+    index: Any = None,
+    sample_shape: int | Sequence[int] = (),
+) -> Any:
+    operator = OPERATORS[name]
+    tensors = _as_tensors(operator.tensors, tensors)
+    rank = max([t.dim() for t in tensors if t is not None])
+    options = Options(
+        split,
+        list(axes_of(axis, rank)),
+        _flat_bounds(bounds, "bounds"),
+        _flat_bounds(bounds2, "bounds2"),
+        _key(rng, generator) if name in ("sample", "sample_and_kl") else None,
+        None if index is None else torch.as_tensor(list(index) if isinstance(index, range) else index),
+        list(normal_shape(sample_shape, "sample_shape")),
+    )
+    if _transformed(tensors):
+        return operator.plainly(tensors, options)
+    return operator.forward(*tensors, *options)
+
+
+def _transformed(tensors: Sequence[Any]) -> bool:
+    """Whether vmap, grad or another of torch.func is at work, which takes no operator with a gradient of its own."""
+    return not torch.compiler.is_compiling() and any(
+        isinstance(t, torch.Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(t) for t in tensors
+    )
+
+
+def _flat_bounds(bounds: Any, name: str) -> list[float]:
+    found = bounds_of(bounds, name)
+    return [] if found is None else [found[0], found[1], float(BOUND_KINDS.index(found[2]))]
+
+
+def _as_tensors(names: Sequence[str], values: Sequence[Any]) -> list[Any]:
+    """Tensors of one dtype and device: numbers take those of the others, and autocast may have mixed the dtypes."""
+    for name, value in zip(names, values, strict=True):
+        if not (value is None or isinstance(value, torch.Tensor) or is_number(value)):
+            raise TypeError(
+                f"{name} must be a torch.Tensor or a real number; got {type(value).__name__} "
+                "(torch.from_numpy and torch.from_dlpack make tensors of other arrays)"
+            )
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    first = tensors[0] if tensors else torch.empty((), dtype=torch.float64)
+    for name, value in zip(names, values, strict=True):
+        if isinstance(value, torch.Tensor) and value.device != first.device:
+            raise ValueError(f"{name} must be on the device of the others, {first.device}; got {value.device}")
+        if isinstance(value, torch.Tensor) and value.layout is not torch.strided:
+            raise TypeError(f"{name} must be a dense tensor; got {value.layout}: use .to_dense()")
+    dtype = first.dtype
+    if torch.is_autocast_enabled(first.device.type) and any(t.dtype != dtype for t in tensors):
+        dtype = reduce(torch.promote_types, [t.dtype for t in tensors])
+        values = [v.to(dtype) if isinstance(v, torch.Tensor) else v for v in values]
+    return [torch.full((), v, dtype=dtype, device=first.device) if is_number(v) else v for v in values]
+
+
+def _key(rng: Any, generator: Any) -> Any:
+    """Seed and stream as a tensor: of `rng`, or drawn from a torch.Generator, by default PyTorch's own."""
+    if isinstance(rng, torch.Generator):
+        rng, generator = generator, rng
+    if rng is not None and generator is not None:
+        raise TypeError("rng and generator must not both be given")
+    if rng is None:
+        device = "cpu" if generator is None else generator.device
+        return torch.randint(-(2**63), 2**63 - 1, (2,), generator=generator, device=device, dtype=torch.int64).cpu()
+    if type(rng) is int and 0 <= rng < 2**63:  # without a look inside, so that a step that is compiled serves them all
+        return torch.tensor([rng, 0], dtype=torch.int64)
+    key = as_key(rng)
+    return torch.tensor([key.seed - 2**64 if key.seed >= 2**63 else key.seed, key.stream], dtype=torch.int64)
+
+
+def kl(
+    mean: Any,
+    logvar: Any,
+    mean2: Any = None,
+    logvar2: Any = None,
+    *,
+    axis: Axis = None,
+    bounds: Any = None,
+    bounds2: Any = None,
+) -> Any:
+    """``agauss.kl`` of tensors, differentiable.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from agauss.integrations import torch as agt
+    >>> mean = torch.tensor([3.0], requires_grad=True)
+    >>> agt.kl(mean, torch.zeros(1)).backward()
+    >>> mean.grad
+    tensor([3.])
+    """
+    return _call("kl", (mean, logvar, mean2, logvar2), axis=axis, bounds=bounds, bounds2=bounds2)
+
+
+def normal_kl(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any) -> Any:
+    """``agauss.normal_kl`` of tensors, differentiable."""
+    return _call("kl", (mean1, logvar1, mean2, logvar2))
+
+
+def nll(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None) -> Any:
+    """``agauss.nll`` of tensors, differentiable."""
+    return _call("nll", (x, mean, logvar), axis=axis, bounds=bounds)
+
+
+def log_prob(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None) -> Any:
+    """``agauss.log_prob`` of tensors, differentiable."""
+    return _call("log_prob", (x, mean, logvar), axis=axis, bounds=bounds)
+
+
+def entropy(logvar: Any, *, axis: Axis = None, bounds: Any = None) -> Any:
+    """``agauss.entropy`` of a tensor, differentiable."""
+    return _call("entropy", (logvar,), axis=axis, bounds=bounds)
+
+
+def std(logvar: Any, *, bounds: Any = None) -> Any:
+    """``agauss.std`` of a tensor, differentiable."""
+    return _call("std", (logvar,), bounds=bounds)
+
+
+def var(logvar: Any, *, bounds: Any = None) -> Any:
+    """``agauss.var`` of a tensor, differentiable."""
+    return _call("var", (logvar,), bounds=bounds)
+
+
+def clamp(logvar: Any, *, bounds: Any) -> Any:
+    """``agauss.clamp`` of a tensor, differentiable."""
+    return _call("clamp", (logvar,), bounds=bounds)
+
+
+def mode(mean: Any, logvar: Any) -> Any:
+    """``agauss.mode`` of tensors, differentiable."""
+    mean, logvar = _as_tensors(("mean", "logvar"), (mean, logvar))
+    return torch.broadcast_tensors(mean, logvar)[0].clone()
+
+
+def saturated(logvar: Any, *, bounds: Any = DEFAULT_LIMITS, axis: Axis = None) -> Any:
+    """``agauss.saturated`` of a tensor."""
+    return _call("saturated", (logvar,), axis=axis, bounds=bounds)
+
+
+def sample(
+    mean: Any,
+    logvar: Any,
+    *,
+    rng: Any = None,
+    generator: Any = None,
+    index: Any = None,
+    sample_shape: int | Sequence[int] = (),
+    bounds: Any = None,
+) -> Any:
+    """``agauss.sample`` of tensors, differentiable.
+
+    ``generator``, a torch.Generator, draws a key in place of ``rng``, which may be one too; with neither, the key comes
+    from PyTorch's default generator, so that ``torch.manual_seed`` decides it. A generator on a CUDA device is waited
+    for.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from agauss.integrations import torch as agt
+    >>> zeros = torch.zeros(3)
+    >>> bool((agt.sample(zeros, zeros, rng=7) == torch.from_numpy(agt.agauss.random.normal(3, rng=7))).all())
+    True
+    """
+    return _call(
+        "sample",
+        (mean, logvar),
+        rng=rng,
+        generator=generator,
+        index=index,
+        sample_shape=sample_shape,
+        bounds=bounds,
+    )
+
+
+def sample_and_kl(
+    parameters: Any,
+    *,
+    rng: Any = None,
+    generator: Any = None,
+    axis: int = 1,
+    index: Any = None,
+    bounds: Any = DEFAULT_LIMITS,
+) -> tuple[Any, Any]:
+    """``agauss.sample_and_kl`` of a tensor, differentiable; ``generator`` as in ``sample``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from agauss.integrations import torch as agt
+    >>> z, kl = agt.sample_and_kl(torch.zeros(2, 8, 4), rng=7)
+    >>> z.shape, kl
+    (torch.Size([2, 4, 4]), tensor([0., 0.]))
+    """
+    q = DiagonalGaussianDistribution(parameters, axis=axis, bounds=bounds)
+    return q.sample_and_kl(rng, generator=generator, index=index)
+
+
+# The distribution
+
+
+class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
+    """``agauss.DiagonalGaussianDistribution`` of tensors, differentiable: in place of diffusers' and CogVideo's class.
+
+    ``sample`` takes a torch.Generator, or a list of them, one for each sample, where they do.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from agauss.integrations.torch import DiagonalGaussianDistribution
+    >>> moments = torch.zeros(2, 8, 4, 4, requires_grad=True)
+    >>> posterior = DiagonalGaussianDistribution(moments)
+    >>> z = posterior.sample(torch.Generator().manual_seed(0))
+    >>> (z.sum() + posterior.kl().mean()).backward()
+    >>> z.shape, moments.grad.shape
+    (torch.Size([2, 4, 4, 4]), torch.Size([2, 8, 4, 4]))
+    """
+
+    __slots__ = ("_split", "parameters")
+    parameters: Any
+    _split: int | None
+    _ops = sys.modules[__name__]
+
+    def __init__(
+        self,
+        parameters: Any,
+        deterministic: bool = False,
+        *,
+        axis: int = 1,
+        bounds: Any = DEFAULT_LIMITS,
+        event_axes: int | Sequence[int] | None = None,
+    ) -> None:
+        (parameters,) = _as_tensors(("parameters",), (parameters,))
+        floating("parameters", parameters.dtype)
+        mean, logvar = (parameters[half] for half in slices_of(axis, tuple(parameters.shape), "parameters"))
+        self._set(mean, logvar, tuple(mean.shape), deterministic, bounds, event_axes)
+        self.parameters, self._split = parameters, axis
+
+    def _set(
+        self, mean: Any, logvar: Any, shape: tuple[int, ...], deterministic: bool, bounds: Any, event_axes: Any
+    ) -> None:
+        self.parameters, self._split = None, None
+        self._mean, self._logvar, self._shape = mean, logvar, shape
+        self.deterministic = bool(deterministic)
+        self.bounds = bounds_of(bounds)
+        axes = range(1, len(shape)) if event_axes is None else axes_of(event_axes, len(shape), "event_axes")
+        self.event_axes = tuple([axis - len(shape) for axis in axes])
+
+    def _of(self, name: str, before: Sequence[Any] = (), after: Sequence[Any] = (), **options: Any) -> Any:
+        """An operator on the parameters as they are, so that its gradient is theirs in one piece."""
+        own = (self._mean, self._logvar) if self.parameters is None else (self.parameters, None)
+        return _call(name, (*before, *own, *after), split=self._split, bounds=self.bounds, **options)
+
+    def sample(  # type: ignore[override]  # no out=, for the result is differentiable
+        self, rng: Any = None, *, generator: Any = None, index: Any = None, sample_shape: int | Sequence[int] = ()
+    ) -> Any:
+        """Draw by reparameterisation; see ``sample``. Where deterministic, the mean, and no noise is drawn."""
+        if self.deterministic:
+            return super().sample(sample_shape=sample_shape)
+        generators = rng if generator is None else generator
+        if isinstance(generators, (list, tuple)):
+            return self._sample_by_each(generators)
+        return self._of("sample", rng=rng, generator=generator, index=index, sample_shape=sample_shape)
+
+    def _sample_by_each(self, generators: Sequence[Any]) -> Any:
+        """A generator for each sample, as diffusers has it."""
+        if len(generators) != self._shape[0]:
+            raise ValueError(
+                f"generator must be one, or one for each of {self._shape[0]} samples; got {len(generators)}"
+            )
+        mean, logvar = (torch.broadcast_to(a, self._shape) for a in (self._mean, self._logvar))
+        each = [
+            sample(mean[k : k + 1], logvar[k : k + 1], rng=generator, bounds=self.bounds)
+            for k, generator in enumerate(generators)
+        ]
+        return torch.cat(each)
+
+    def kl(self, other: agauss.DiagonalGaussianDistribution | None = None) -> Any:
+        """``agauss.DiagonalGaussianDistribution.kl``, differentiable."""
+        if other is not None or self.deterministic:
+            return super().kl(other)
+        return self._of("kl", after=(None, None), axis=self.event_axes)
+
+    def nll(self, x: Any, dims: int | Sequence[int] | None = None) -> Any:
+        """``agauss.DiagonalGaussianDistribution.nll``, differentiable."""
+        if self.deterministic:
+            return super().nll(x, dims)
+        return self._of("nll", before=(x,), axis=self.event_axes if dims is None else dims)
+
+    def log_prob(self, x: Any) -> Any:
+        """``agauss.DiagonalGaussianDistribution.log_prob``, differentiable."""
+        if self.deterministic:
+            return super().log_prob(x)
+        return self._of("log_prob", before=(x,), axis=self.event_axes)
+
+    def sample_and_kl(  # type: ignore[override]
+        self, rng: Any = None, *, generator: Any = None, index: Any = None
+    ) -> tuple[Any, Any]:
+        """``sample`` and ``kl`` in one pass over the parameters."""
+        if self.deterministic:
+            return self.sample(), self.kl()
+        z, kl = self._of("sample_and_kl", rng=rng, generator=generator, index=index, axis=self.event_axes)
+        return z, kl

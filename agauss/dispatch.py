@@ -5,7 +5,7 @@ array-api-compat completes, runs on reference.py. Backends are imported when fir
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, lru_cache
 from types import ModuleType
 from typing import Any
@@ -33,6 +33,12 @@ class Library:
     def on(self, x: Any) -> Any:
         """A context in which the library's own functions compute where the array x is."""
         return x.device if self.name == "cupy" else nullcontext()
+
+    def alone(self) -> AbstractContextManager[None]:
+        """A context in which the backend computes on the calling thread alone."""
+        from agauss.cpu.launch import alone
+
+        return alone() if self is NUMPY else nullcontext()
 
     def copy(self, x: Any, shape: tuple[int, ...]) -> Any:
         """x broadcast to a shape, as an array that shares no memory with it."""
@@ -75,6 +81,12 @@ def _reference(xp: Any) -> Callable[[], Any]:
     return load
 
 
+def _blocks() -> Any:
+    from agauss.blocks import Blocks
+
+    return Blocks(library_of)
+
+
 READ_ONLY = ("jax", "dask")  # libraries without arrays that can be written in place
 DEVICELESS = ("dask",)
 NUMPY = Library("numpy", np, _cpu, fills=True)
@@ -98,7 +110,8 @@ def _find(x: Any) -> Library | None:
         return None
     xp = array_api_compat.array_namespace(x)
     name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
-    found = Library(name, xp, _cuda, fills=True) if name == "cupy" else Library(name, xp, _reference(xp))
+    load = {"cupy": _cuda, "dask": _blocks}.get(name) or _reference(xp)
+    found = Library(name, xp, load, fills=name == "cupy")
     if not name.startswith("jax"):  # a tracer's type says nothing of the arrays to come
         _libraries[type(x)] = found
     return found

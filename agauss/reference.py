@@ -12,6 +12,7 @@ import numpy as np
 
 from agauss import coefficients, formulas, noise
 from agauss.noise import MASK32, Noise
+from agauss.strides import row_major
 
 Shape = tuple[int, ...]
 Limits = Sequence[tuple[int, str, float, float]]
@@ -259,6 +260,11 @@ def normals(xp: Any, n: Noise, shape: Shape, like: Any) -> Any:
     size = prod(shape)
     if size == 0:
         return xp.zeros(shape, dtype=like.dtype, **where)
+    if n.strides is not None and n.index is None and n.start >= 0 and n.strides == row_major(shape):
+        first, rest = divmod(n.start, prod(shape[1:]))
+        if rest == 0:  # whole samples, whose ids are fewer than their elements
+            ids = np.arange(shape[0] if shape else 1, dtype=np.uint64) + np.uint64(first)
+            n = Noise(n.key, n.draw, ids)
     if n.strides is not None:
         return xp.reshape(normals(xp, Noise(n.key, n.draw, _elements(n, shape)), (size,), like), shape)
     if n.index is None:

@@ -21,7 +21,7 @@ ARRAY_LIBRARIES = ("torch", "jax", "jaxlib", "cupy", "dask", "tensorflow", "arra
 # From below to above: a file may import what is in a lower layer or in its own folder. "agauss" is the package itself.
 LAYERS = (
     ("formulas", "coefficients", "noise", "strides"),
-    ("reference", "cpu", "cuda"),
+    ("reference", "blocks", "cpu", "cuda"),
     ("dispatch",),
     ("arguments",),
     ("random",),
@@ -108,7 +108,7 @@ def test_the_compiler_is_known_to_the_cpu_backend_alone(module):
     assert not foreign_imports(module) & {"numba", "llvmlite"}
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) in ("cpu", "cuda", "reference")])
+@pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) in ("cpu", "cuda", "reference", "blocks")])
 def test_backends_know_neither_each_other_nor_what_is_above(module):
     assert {part_of(name) for name in own_imports(module)} <= {part_of(module), *LAYERS[0]}
 
@@ -140,7 +140,7 @@ def test_the_search_for_libraries_finds_them():
 
 
 @pytest.mark.parametrize(
-    "module", [m for m in MODULES if part_of(m) not in ("dispatch", "versions", "cuda", "integrations")]
+    "module", [m for m in MODULES if part_of(m) not in ("dispatch", "versions", "cuda", "blocks", "integrations")]
 )
 def test_only_dispatch_names_array_libraries(module):
     """But for versions.py, which reports them, what is made for one, and as_key, which knows CuPy's Generator."""

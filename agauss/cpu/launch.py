@@ -7,11 +7,20 @@ need no GIL, so they run side by side), and in a forked child there is no pool.
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 PARTS_PER_THREAD = 4  # enough to even out threads that start late
 
+
+class _Own(threading.local):
+    """What each thread has of its own."""
+
+    alone = False
+
+
+_own = _Own()
 _pool = threading.Lock()
 _forked = False
 _parallel: Callable[..., None] | None = None
@@ -47,9 +56,19 @@ def layer() -> str:
         return "not started"
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within, this thread runs its tasks itself: others do the rest of its caller's work at the same time."""
+    before, _own.alone = _own.alone, True
+    try:
+        yield
+    finally:
+        _own.alone = before
+
+
 def run(kernel: Any, descriptor: int, tasks: int) -> None:
     """Call kernel(descriptor, first, last) over all of the tasks; `descriptor` is an address."""
-    if tasks < 2 or _forked or not _pool.acquire(blocking=False):
+    if tasks < 2 or _forked or _own.alone or not _pool.acquire(blocking=False):
         kernel(descriptor, 0, tasks)
         return
     try:

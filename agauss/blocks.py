@@ -1,0 +1,216 @@
+"""Dask arrays in, Dask arrays out: map and row-reduce a term block by block, later; knows no formula.
+
+The same two functions as cpu/backend.py, which a task calls on its block by way of the block's own library. Each block
+has the noise that its place in the whole decides, so the chunks change no bit; only the order of sums is theirs.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.array.core import normalize_chunks, unify_chunks
+from dask.array.utils import meta_from_array
+from dask.layers import ArraySliceDep
+
+from agauss.noise import Noise
+from agauss.strides import row_major
+
+Shape = tuple[int, ...]
+Limits = Sequence[tuple[int, str, float, float]]
+
+
+class Blocks:
+    """map and row_reduce on Dask arrays, whose blocks are of libraries that `library_of` finds."""
+
+    def __init__(self, library_of: Callable[[Any], Any]) -> None:
+        self.library_of = library_of
+
+    def map(
+        self,
+        term: Callable[..., Any],
+        arrays: Sequence[Any],
+        shape: Shape,
+        dtypes: Sequence[Any],
+        *,
+        bounds: Limits = (),
+        cotangents: int = 0,
+        noise: Noise | None = None,
+        outs: None = None,
+    ) -> tuple[Any, ...]:
+        options = {"bounds": bounds, "cotangents": cotangents}
+        found = iter(self._per_block(term, arrays, shape, None, dtypes, noise, options))
+        return tuple([None if dtype is None else next(found) for dtype in dtypes])
+
+    def row_reduce(
+        self,
+        term: Callable[..., Any],
+        arrays: Sequence[Any],
+        shape: Shape,
+        axes: Shape,
+        dtypes: Sequence[Any],
+        *,
+        bounds: Limits = (),
+        cotangents: int = 0,
+        noise: Noise | None = None,
+        summed: int = 0,
+        outs: None = None,
+    ) -> tuple[Any, ...]:
+        *mapped, dtype = dtypes
+        # Blocks' sums are rounded once they are added up.
+        widest = dtype if np.dtype(dtype).kind in "iu" else np.float64
+        options = {"bounds": bounds, "cotangents": cotangents, "summed": summed}
+        *found, sums = self._per_block(term, arrays, shape, axes, (*mapped, widest), noise, options)
+        meta = meta_from_array(sums._meta, sums.ndim - len(axes), dtype)
+        total = da.reduction(sums, _as_it_is, _total, axes, False, dtype, combine=_added, meta=meta, name=term.__name__)
+        return (*found, total)
+
+    def _per_block(
+        self,
+        term: Callable[..., Any],
+        arrays: Sequence[Any],
+        shape: Shape,
+        axes: Shape | None,
+        dtypes: Sequence[Any],
+        noise: Noise | None,
+        options: dict[str, Any],
+    ) -> list[Any]:
+        """The term's values, the last one summed over the axes within each block, where extents of 1 are left."""
+        if any(n != n for n in shape):
+            raise ValueError(f"shapes must be known; got {shape} (Dask: call compute_chunk_sizes() first)")
+        metas = [a._meta for a in arrays]
+        _check(self.library_of, metas)
+        model = next((meta for meta in metas if not isinstance(meta, np.ndarray)), metas[0])
+        whole = tuple(range(len(shape)))
+        pairs = [(a, whole[len(shape) - a.ndim :]) for a in arrays]
+        index = None
+        if noise is not None:
+            index = noise.index
+            noise = noise._replace(index=None, strides=noise.strides or row_major(shape))
+        if isinstance(index, da.Array):
+            pairs.append((index, whole[:1]))
+        by_axis, aligned = unify_chunks(*[part for pair in pairs for part in pair])
+        chunks = _chunks(by_axis, shape, next(dtype for dtype in dtypes if dtype is not None))
+        inputs = [part for a, (_, own) in zip(aligned, pairs, strict=True) for part in (a, own)]
+        if index is not None and not isinstance(index, da.Array):
+            inputs += [da.from_array(index, chunks=chunks[:1]), whole[:1]]  # each block gets its own ids
+
+        task = partial(
+            _of_block,
+            library_of=self.library_of,
+            term=term,
+            axes=axes,
+            dtypes=tuple(dtypes),
+            noise=noise,
+            indexed=index is not None,
+            options=options,
+        )
+        kinds: list[tuple[Any, dict[int, int]]] = [(dtype, {}) for dtype in dtypes if dtype is not None]
+        if axes is not None:
+            kinds[-1] = (kinds[-1][0], dict.fromkeys(axes, 1))
+
+        def blockwise(function: Any, inputs: Any, dtype: Any, extents: Any) -> Any:
+            return da.blockwise(
+                function,
+                whole,
+                *inputs,
+                token=term.__name__,
+                dtype=dtype,
+                adjust_chunks=extents,
+                meta=meta_from_array(model, len(shape), dtype),
+                align_arrays=False,
+            )
+
+        inputs = [ArraySliceDep(chunks), whole, *inputs]
+        if len(kinds) == 1:
+            return [blockwise(task, inputs, *kinds[0])]
+        together = blockwise(task, inputs, kinds[0][0], {})  # whose blocks are tuples, for those below
+        return [blockwise(_one_of, [together, whole, k, None], *kind) for k, kind in enumerate(kinds)]
+
+
+def _chunks(by_axis: dict[int, Shape], shape: Shape, dtype: Any) -> tuple[Shape, ...]:
+    """The arrays' own chunks; Dask's choice along axes that no array has."""
+    chunks: list[Any] = [by_axis.get(axis, (1,)) for axis in range(len(shape))]
+    chunks = [own if sum(own) == n else "auto" for own, n in zip(chunks, shape, strict=True)]
+    return normalize_chunks(tuple(chunks), shape, dtype=np.dtype(dtype)) if "auto" in chunks else tuple(chunks)
+
+
+# What tasks run
+
+
+def _of_block(
+    place: tuple[slice, ...],
+    *blocks: Any,
+    library_of: Callable[[Any], Any],
+    term: Callable[..., Any],
+    axes: Shape | None,
+    dtypes: Sequence[Any],
+    noise: Noise | None,
+    indexed: bool,
+    options: dict[str, Any],
+) -> Any:
+    """The values at a block, which lies at a place in the whole: one, or a tuple of them."""
+    shape = tuple([own.stop - own.start for own in place])
+    if noise is not None:
+        if indexed:
+            *blocks, ids = blocks  # type: ignore[assignment]
+            noise = noise._replace(index=ids)
+        noise = noise.at([own.start for own in place])
+    library, arrays = _of_one_library(library_of, blocks)
+    with library.alone():  # the scheduler's threads are as many as there should be
+        if axes is None:
+            found = library.backend.map(term, arrays, shape, dtypes, noise=noise, **options)
+        else:
+            *found, total = library.backend.row_reduce(term, arrays, shape, axes, dtypes, noise=noise, **options)
+            found.append(total.reshape([1 if axis in axes else n for axis, n in enumerate(shape)]))
+    found = tuple([value for value in found if value is not None])
+    return found[0] if len(found) == 1 else found
+
+
+def _of_one_library(library_of: Callable[[Any], Any], blocks: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """The blocks' library, and the blocks as its arrays: numbers come as NumPy's."""
+    arrays = [np.asarray(block) if isinstance(block, np.generic) else block for block in blocks]
+    library = _check(library_of, arrays)
+    model = next((a for a in arrays if not isinstance(a, np.ndarray)), None)
+    if model is not None:
+        with library.on(model):
+            arrays = [library.xp.asarray(a) if isinstance(a, np.ndarray) else a for a in arrays]
+    return library, arrays
+
+
+def _check(library_of: Callable[[Any], Any], blocks: Sequence[Any]) -> Any:
+    """The blocks' library. NumPy's, without dimensions, are numbers, which go with any other."""
+    libraries = {}
+    for block in blocks:
+        library = library_of(block)
+        if library is None or not library.fills:
+            raise TypeError(
+                f"Dask arrays must have blocks of NumPy or CuPy arrays; got {type(block).__module__}."
+                f"{type(block).__name__} (map_blocks can make NumPy arrays of them)"
+            )
+        if block.ndim or library.name not in libraries:
+            libraries[library.name] = library
+    others = [library for name, library in libraries.items() if name != "numpy"]
+    if len(others) == 1 and any(isinstance(block, np.ndarray) and block.ndim for block in blocks):
+        raise TypeError("Dask arrays must all have blocks of one library; got NumPy's and CuPy's")
+    return others[0] if others else libraries["numpy"]
+
+
+def _one_of(values: tuple[Any, ...], k: int) -> Any:
+    """Not operator.getitem, which Dask would take for the slicing of an array."""
+    return values[k]
+
+
+def _as_it_is(sums: Any, axis: Any, keepdims: bool) -> Any:
+    return sums
+
+
+def _added(sums: Any, axis: Any, keepdims: bool) -> Any:
+    with np.errstate(all="ignore"):  # inf and NaN are results, not accidents
+        return sums.sum(axis=axis, keepdims=keepdims)
+
+
+def _total(sums: Any, axis: Any, keepdims: bool, dtype: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return sums.sum(axis=axis, keepdims=keepdims).astype(dtype)

@@ -235,6 +235,7 @@ def check_index(index: Any, library: Library, shape: Shape) -> Any:
             raise TypeError(f"index must be of {library.name} or NumPy; got {type(index).__name__}")
         if not library.xp.isdtype(index.dtype, "integral"):
             raise TypeError(f"index must be integers; got {dtype_name(index.dtype)}")
+    _broadcast(shape[:1], tuple(index.shape))  # shapes that are not known have an error of their own
     if tuple(index.shape) != shape[:1]:
         raise ValueError(f"index must have shape {shape[:1]}, an id for each sample; got {tuple(index.shape)}")
     return index

@@ -9,7 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +50,8 @@ __all__ = [
     "var",
 ]
 DiracDistribution = agauss.DiracDistribution
-for _kind in (torch.Tensor, torch.nn.Parameter):
+KINDS = (torch.Tensor, torch.nn.Parameter)
+for _kind in KINDS:
     library_of(_kind(torch.empty(0)))  # known from here on, for torch.compile would stumble over finding out
 Axis = int | Sequence[int] | None
 MASK64 = 2**64 - 1
@@ -81,10 +82,15 @@ class Options(NamedTuple):
             "index": self.index if traced or self.index is None else _array(self.index),
             "sample_shape": tuple(self.sample_shape),
         }
-        return {name: found[name] for name in inspect.signature(function).parameters if name in found}
+        return {name: found[name] for name in _parameters(function) if name in found}
 
 
 SCHEMA = "int? split, int[] axis, float[] bounds, float[] bounds2, Tensor? key, Tensor? index, SymInt[] sample_shape"
+
+
+@lru_cache
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
 
 
 def _bounds_of(bounds: Sequence[float]) -> tuple[float, float, str] | None:
@@ -122,11 +128,16 @@ def _array(tensor: Any) -> Any:
 
 def _tensor(array: Any) -> Any:
     """A NumPy or CuPy array's memory as a tensor."""
-    half = array.dtype.name == "bfloat16"
+    half = array.dtype.kind == "V"  # ml_dtypes' bfloat16
     if half:
         array = array.view(np.int16)
     tensor = torch.from_numpy(array) if isinstance(array, np.ndarray) else torch.from_dlpack(array)
     return tensor.view(torch.bfloat16) if half else tensor
+
+
+def _empty_like(array: Any) -> Any:
+    """An array to be filled, in the library's own memory: NumPy's comes in huge pages, unlike PyTorch's."""
+    return library_of(array).backend.empty(array.shape, array.dtype, array)  # type: ignore[union-attr]
 
 
 def _where(tensor: Any) -> AbstractContextManager[Any]:
@@ -212,16 +223,14 @@ class Operator:
 
     def _backward(self, *args: Any) -> list[Any]:
         tensors, cotangents, options = self._parted(args)
-        results = self._gradients_like(*args)
-        filled = iter(results)
-        outs = [None if t is None else _array(next(filled)) for t in tensors]
         with _where(tensors[0]):
-            primals = self._primals([None if t is None else _array(t) for t in tensors], options)
-            outs = [out for out in self._primals(outs, options) if out is not None]
+            given = [None if t is None else _array(t) for t in tensors]
+            gradients = [None if a is None else _empty_like(a) for a in given]
+            outs = [out for out in self._primals(gradients, options) if out is not None]
             pulled = tuple(_array(g) for g in cotangents)
             cotangent = pulled if len(self.values) > 1 else pulled[0]
-            self.vjp(*primals, cotangent=cotangent, out=outs, **options.given_to(self.vjp))
-        return results
+            self.vjp(*self._primals(given, options), cotangent=cotangent, out=outs, **options.given_to(self.vjp))
+            return [_tensor(g) for g in gradients if g is not None]
 
     def _gradients_like(self, *args: Any) -> list[Any]:
         tensors, _, _ = self._parted(args)
@@ -229,7 +238,13 @@ class Operator:
 
     def _pull(self, ctx: Any, *gradients: Any) -> tuple[Any, ...]:
         tensors, _, options = self._parted(_remembered(ctx))
-        found = iter(self.backward(*tensors, *gradients, *options))
+        args = (*tensors, *gradients, *options)
+        if not _eager((*tensors, *gradients)):
+            found = iter(self.backward(*args))
+        elif torch.is_grad_enabled():
+            found = iter(EagerGradient.apply(self, *args))
+        else:
+            found = iter(self._backward(*args))
         return (*(None if t is None else next(found) for t in tensors), *(None for _ in options))
 
     def _pull_again(self, ctx: Any, gradients: Sequence[Any]) -> tuple[Any, ...]:
@@ -256,7 +271,35 @@ class Operator:
         return (*(next(pulled) if each else None for each in needed), *nothing)
 
 
-def _remember(ctx: Any, inputs: Sequence[Any], output: Any) -> None:
+class Eager(torch.autograd.Function):  # type: ignore[misc, name-defined]
+    """An operator with its gradient, without PyTorch's dispatcher."""
+
+    @staticmethod
+    def forward(ctx: Any, operator: Operator, *args: Any) -> Any:
+        ctx.operator = operator
+        _remember(ctx, args)
+        return operator._forward(*args)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        return None, *ctx.operator._pull(ctx, *gradients)
+
+
+class EagerGradient(torch.autograd.Function):  # type: ignore[misc, name-defined]
+    """The gradient of an operator, with its own gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, operator: Operator, *args: Any) -> tuple[Any, ...]:
+        ctx.operator = operator
+        _remember(ctx, args)
+        return tuple(operator._backward(*args))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        return None, *(g if isinstance(g, torch.Tensor) else None for g in ctx.operator._pull_again(ctx, gradients))
+
+
+def _remember(ctx: Any, inputs: Sequence[Any], output: Any = None) -> None:
     """Keep what a gradient needs: the arguments alone."""
     ctx.tensors = [k for k, a in enumerate(inputs) if isinstance(a, torch.Tensor)]
     ctx.save_for_backward(*(inputs[k] for k in ctx.tensors))
@@ -317,7 +360,22 @@ def _call(
     )
     if _transformed(tensors):
         return operator.plainly(tensors, options)
-    return operator.forward(*tensors, *options)
+    if not _eager(tensors):
+        return operator.forward(*tensors, *options)
+    if torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in tensors]):  # noqa: C419, for speed
+        return Eager.apply(operator, *tensors, *options)
+    return operator._forward(*tensors, *options)
+
+
+def _eager(tensors: Sequence[Any]) -> bool:
+    """Whether none but autograd looks on, so that PyTorch's dispatcher can be passed by: it takes longer than a small
+    tensor."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack()
+        or torch.jit.is_tracing()
+        or any([t is not None and (type(t) not in KINDS or t.device.type == "meta") for t in tensors])  # noqa: C419
+    )
 
 
 def _transformed(tensors: Sequence[Any]) -> bool:
@@ -348,10 +406,14 @@ def _as_tensors(names: Sequence[str], values: Sequence[Any]) -> list[Any]:
         if isinstance(value, torch.Tensor) and value.layout is not torch.strided:
             raise TypeError(f"{name} must be a dense tensor; got {value.layout}: use .to_dense()")
     dtype = first.dtype
-    if torch.is_autocast_enabled(first.device.type) and any(t.dtype != dtype for t in tensors):
+    if any([t.dtype != dtype for t in tensors]) and _autocast(first.device.type):  # noqa: C419, for speed
         dtype = reduce(torch.promote_types, [t.dtype for t in tensors])
         values = [v.to(dtype) if isinstance(v, torch.Tensor) else v for v in values]
     return [torch.full((), v, dtype=dtype, device=first.device) if is_number(v) else v for v in values]
+
+
+def _autocast(device_type: str) -> bool:
+    return bool(torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type))
 
 
 def _key(rng: Any, generator: Any) -> Any:

@@ -80,8 +80,7 @@ class Blocks:
         if any(n != n for n in shape):
             raise ValueError(f"shapes must be known; got {shape} (Dask: call compute_chunk_sizes() first)")
         metas = [a._meta for a in arrays]
-        _check(self.library_of, metas)
-        model = next((meta for meta in metas if not isinstance(meta, np.ndarray)), metas[0])
+        model, _ = _model(self.library_of, metas, [a.size for a in arrays])
         whole = tuple(range(len(shape)))
         pairs = [(a, whole[len(shape) - a.ndim :]) for a in arrays]
         index = None
@@ -171,17 +170,16 @@ def _of_block(
 def _of_one_library(library_of: Callable[[Any], Any], blocks: Sequence[Any]) -> tuple[Any, list[Any]]:
     """The blocks' library, and the blocks as its arrays: numbers come as NumPy's."""
     arrays = [np.asarray(block) if isinstance(block, np.generic) else block for block in blocks]
-    library = _check(library_of, arrays)
-    model = next((a for a in arrays if not isinstance(a, np.ndarray)), None)
-    if model is not None:
+    model, library = _model(library_of, arrays, [a.size for a in arrays])
+    if not isinstance(model, np.ndarray):
         with library.on(model):
             arrays = [library.xp.asarray(a) if isinstance(a, np.ndarray) else a for a in arrays]
     return library, arrays
 
 
-def _check(library_of: Callable[[Any], Any], blocks: Sequence[Any]) -> Any:
-    """The blocks' library. NumPy's, without dimensions, are numbers, which go with any other."""
-    libraries = {}
+def _model(library_of: Callable[[Any], Any], blocks: Sequence[Any], sizes: Sequence[int]) -> tuple[Any, Any]:
+    """A block of the library that is to compute, and the library: NumPy's only where all are."""
+    found: tuple[Any, Any] | None = None
     for block in blocks:
         library = library_of(block)
         if library is None or not library.fills:
@@ -189,12 +187,15 @@ def _check(library_of: Callable[[Any], Any], blocks: Sequence[Any]) -> Any:
                 f"Dask arrays must have blocks of NumPy or CuPy arrays; got {type(block).__module__}."
                 f"{type(block).__name__} (map_blocks can make NumPy arrays of them)"
             )
-        if block.ndim or library.name not in libraries:
-            libraries[library.name] = library
-    others = [library for name, library in libraries.items() if name != "numpy"]
-    if len(others) == 1 and any(isinstance(block, np.ndarray) and block.ndim for block in blocks):
-        raise TypeError("Dask arrays must all have blocks of one library; got NumPy's and CuPy's")
-    return others[0] if others else libraries["numpy"]
+        if found is None or isinstance(found[0], np.ndarray):
+            found = block, library
+    assert found is not None
+    if any(type(block) is not type(found[0]) and size > 1 for block, size in zip(blocks, sizes, strict=True)):
+        raise TypeError(
+            "Dask arrays must all have blocks of one library; got "
+            f"{' and '.join(sorted({type(block).__module__ for block in blocks}))}"
+        )
+    return found
 
 
 def _one_of(values: tuple[Any, ...], k: int) -> Any:

@@ -87,8 +87,8 @@ def _blocks() -> Any:
     return Blocks(library_of)
 
 
-READ_ONLY = ("jax", "dask")  # libraries without arrays that can be written in place
-DEVICELESS = ("dask",)
+READ_ONLY = ("jax", "dask", "autograd")  # libraries without arrays that can be written in place
+DEVICELESS = ("dask", "autograd")
 NUMPY = Library("numpy", np, _cpu, fills=True)
 _libraries: dict[type, Library] = {np.ndarray: NUMPY, np.memmap: NUMPY}
 
@@ -115,6 +115,11 @@ def _find(x: Any) -> Library | None:
     if not name.startswith("jax"):  # a tracer's type says nothing of the arrays to come
         _libraries[type(x)] = found
     return found
+
+
+def add(kind: type, name: str, xp: Any) -> None:
+    """Take arrays of a type that is not of the standard, by a namespace that completes it."""
+    _libraries[kind] = Library(name, xp, _reference(xp))
 
 
 def namespace(xp: Any) -> Library:

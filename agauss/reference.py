@@ -114,7 +114,7 @@ def _broadcast(xp: Any, value: Any, shape: Shape) -> Any:
 
 def _like(xp: Any, a: Any) -> dict[str, Any]:
     """Where to make arrays that are used with `a`."""
-    device = None if isinstance(a, np.ndarray) else array_api_compat.device(a)
+    device = None if isinstance(a, np.ndarray) or not hasattr(a, "device") else array_api_compat.device(a)
     return {} if device is None or not hasattr(xp, "__array_namespace_info__") else {"device": device}
 
 

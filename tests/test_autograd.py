@@ -1,0 +1,150 @@
+"""agauss.integrations.autograd: HIPS autograd's own checks of both orders, and the loops' values and gradients."""
+
+import subprocess
+import sys
+
+import autograd
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd.test_util import check_grads
+from scipy.stats import norm
+
+import agauss as ag
+from agauss.integrations import autograd as aga
+
+D = aga.DiagonalGaussianDistribution
+
+
+def inputs():
+    """x, mean, logvar, a column and a row that broadcast, and parameters."""
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=shape) for shape in ((3, 4, 2), (3, 4, 2), (3, 4, 2), (4, 1), (3, 1, 2), (3, 8, 2))]
+
+
+CALLS = {
+    "kl": lambda m, d, x, u, v, c, r, p: m.kl(u, v),
+    "kl of events": lambda m, d, x, u, v, c, r, p: m.kl(u, v, axis=(1, 2)),
+    "kl of two": lambda m, d, x, u, v, c, r, p: m.kl(u, v, x, r, axis=1, bounds=(-1, 1), bounds2="soft"),
+    "kl broadcast": lambda m, d, x, u, v, c, r, p: m.kl(c, r, mean2=x, logvar2=0.5, axis=(0, 2)),
+    "normal_kl": lambda m, d, x, u, v, c, r, p: m.normal_kl(u, c, 0.25, 1.0),
+    "nll": lambda m, d, x, u, v, c, r, p: m.nll(x, u, v, axis=0),
+    "log_prob": lambda m, d, x, u, v, c, r, p: m.log_prob(x, c, r),
+    "entropy": lambda m, d, x, u, v, c, r, p: m.entropy(v, axis=1, bounds="soft"),
+    "std": lambda m, d, x, u, v, c, r, p: m.std(v),
+    "var": lambda m, d, x, u, v, c, r, p: m.var(v, bounds="soft"),
+    "clamp": lambda m, d, x, u, v, c, r, p: m.clamp(v, bounds=(-1, 1, "soft")),
+    "sample": lambda m, d, x, u, v, c, r, p: m.sample(u, v, rng=7),
+    "sample draws": lambda m, d, x, u, v, c, r, p: m.sample(c, r, rng=7, sample_shape=2, index=[3, 1, 2]),
+    "sample_and_kl": lambda m, d, x, u, v, c, r, p: m.sample_and_kl(p, rng=7),
+    "q.sample_and_kl": lambda m, d, x, u, v, c, r, p: d(p, event_axes=2).sample_and_kl(7),
+    "q.kl": lambda m, d, x, u, v, c, r, p: d(p).kl(),
+    "q.kl of two": lambda m, d, x, u, v, c, r, p: d(p).kl(d.from_mean_logvar(u, 0.0)),
+    "q.nll": lambda m, d, x, u, v, c, r, p: d(p).nll(x),
+    "q.log_prob": lambda m, d, x, u, v, c, r, p: d(p).log_prob(x),
+    "q.std and var": lambda m, d, x, u, v, c, r, p: (d(p).std, d(p).var),
+}
+# Linear in every argument that they depend on: of their second derivatives autograd warns.
+LINEAR = {
+    "mode": lambda m, d, x, u, v, c, r, p: m.mode(c, r),
+    "q.mean": lambda m, d, x, u, v, c, r, p: d(p).mean,
+    "q.logvar": lambda m, d, x, u, v, c, r, p: d(p, bounds=(-1, 1)).logvar,
+    "q.entropy": lambda m, d, x, u, v, c, r, p: d(p).entropy(),
+    "q.sample of a point": lambda m, d, x, u, v, c, r, p: d(p, deterministic=True).sample(),
+}
+
+
+def as_tuple(found):
+    return found if isinstance(found, tuple) else (found,)
+
+
+@pytest.mark.parametrize("name", [*CALLS, *LINEAR])
+def test_values_are_those_of_agauss(name):
+    call = {**CALLS, **LINEAR}[name]
+    found = as_tuple(call(aga, D, *inputs()))
+    for got, want in zip(found, as_tuple(call(ag, ag.DiagonalGaussianDistribution, *inputs())), strict=True):
+        np.testing.assert_array_equal(got, want, strict=True)
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.filterwarnings("ignore:Output seems independent of input")  # of one argument or another
+def test_gradients_and_theirs_are_the_slopes(name):
+    check_grads(lambda *args: CALLS[name](aga, D, *args), modes=["rev"], order=2)(*inputs())
+
+
+@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.filterwarnings("ignore:Output seems independent of input")
+def test_gradients_of_what_is_linear_are_the_slopes(name):
+    check_grads(lambda *args: LINEAR[name](aga, D, *args), modes=["rev"], order=1)(*inputs())
+
+
+def test_numbers_can_be_differentiated_again_and_again():
+    def kl(logvar):
+        return aga.kl(0.3, logvar)
+
+    by_order = [kl]
+    for _ in range(4):
+        by_order.append(autograd.grad(by_order[-1]))
+    # kl is (0.09 + exp(t) - 1 - t) / 2, whose third and fourth derivatives are exp(t) / 2.
+    want = [(0.09 + np.exp(0.5) - 1.5) / 2, np.expm1(0.5) / 2, *[np.exp(0.5) / 2] * 3]
+    np.testing.assert_allclose([f(0.5) for f in by_order], want, rtol=1e-14)
+
+
+def test_a_hessian_is_that_of_the_plain_form():
+    x, mean, logvar, *_ = (a.ravel()[:3] for a in inputs())
+
+    def ours(both):
+        return aga.nll(x, both[0], both[1])
+
+    def theirs(both):
+        return -anp.sum(-0.5 * (np.log(2 * np.pi) + both[1] + (x - both[0]) ** 2 * anp.exp(-both[1])))
+
+    both = np.stack([mean, logvar])
+    np.testing.assert_allclose(ours(both), -norm.logpdf(x, mean, np.exp(logvar / 2)).sum(), rtol=1e-13)
+    np.testing.assert_allclose(autograd.hessian(ours)(both), autograd.hessian(theirs)(both), rtol=1e-12, atol=1e-12)
+
+
+def test_a_straight_through_bound_passes_the_gradient_on():
+    p = 3 * inputs()[-1]
+    got = autograd.grad(lambda p: anp.sum(D(p, bounds=(-1, 1, "straight-through")).kl()))(p)
+    want = ag.kl_vjp(p[:, :4], p[:, 4:], cotangent=1.0, bounds=(-1, 1, "straight-through"))
+    np.testing.assert_array_equal(got, np.concatenate(want, axis=1))
+    assert (got[:, 4:] != 0).all()
+
+
+def test_the_noise_of_both_ways_is_the_same_where_it_is_fresh():
+    zeros = np.zeros(4)
+    pullback, z = autograd.make_vjp(lambda v: aga.sample(0.0, v, rng=None))(zeros)
+    np.testing.assert_array_equal(pullback(np.ones(4)), z / 2)
+
+
+def test_a_training_step_descends():
+    p, x = inputs()[-1], inputs()[0]
+
+    def loss(p, key):
+        z, kl = aga.sample_and_kl(p, rng=key)
+        return anp.mean(aga.nll(x, z, 0.0, axis=(1, 2)) + kl)
+
+    before = loss(p, 0)
+    for step in range(20):
+        p = p - 0.5 * autograd.grad(loss)(p, step)
+    assert loss(p, 0) < before
+
+
+def test_bad_input_is_told_what_it_should_have_been():
+    a = np.ones((2, 4))
+    with pytest.raises(TypeError, match="out must be None, for autograd"):
+        aga.kl(a, a, axis=(), out=a)
+    with pytest.raises(ValueError, match="logvar must broadcast against mean"):
+        autograd.grad(lambda m: aga.kl(m, np.ones(3)))(a)
+    with pytest.raises(TypeError, match="logvar must be an array or a real number; got str"):
+        aga.kl(a, "0")
+    with pytest.raises(TypeError, match="of the same library as mean"):
+        # Not by the integration: boxes go to the array-API form, which takes no other arrays beside them.
+        autograd.grad(lambda m: ag.kl(m, a))(a)
+
+
+def test_without_autograd_the_extra_is_named():
+    code = "import sys; sys.modules['autograd'] = None; import agauss; import agauss.integrations.autograd"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert 'agauss.integrations.autograd needs autograd: pip install "agauss[autograd]"' in found.stderr

@@ -3,6 +3,7 @@
 from agauss import random
 from agauss.cpu import launch as _launch  # noqa: F401, to see forks from here on, whoever started Numba's threads
 from agauss.distributions import DiagonalGaussianDistribution, DiracDistribution
+from agauss.explanation import explain
 from agauss.ops import (
     clamp,
     clamp_vjp,
@@ -41,6 +42,7 @@ __all__ = [
     "clamp_vjp",
     "entropy",
     "entropy_vjp",
+    "explain",
     "kl",
     "kl_vjp",
     "log_prob",

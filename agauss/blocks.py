@@ -6,14 +6,16 @@ has the noise that its place in the whole decides, so the chunks change no bit; 
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import prod
 from typing import Any
 
 import dask.array as da
 import numpy as np
-from dask.array.core import normalize_chunks, unify_chunks
+from dask.array.core import common_blockdim, normalize_chunks
 from dask.array.utils import meta_from_array
 from dask.layers import ArraySliceDep
 
+from agauss import trail
 from agauss.noise import Noise
 from agauss.strides import row_major
 
@@ -89,12 +91,16 @@ class Blocks:
             noise = noise._replace(index=None, strides=noise.strides or row_major(shape))
         if isinstance(index, da.Array):
             pairs.append((index, whole[:1]))
-        by_axis, aligned = unify_chunks(*[part for pair in pairs for part in pair])
-        chunks = _chunks(by_axis, shape, next(dtype for dtype in dtypes if dtype is not None))
-        inputs = [part for a, (_, own) in zip(aligned, pairs, strict=True) for part in (a, own)]
+        chunks = _chunks(pairs, shape, next(dtype for dtype in dtypes if dtype is not None))
+        inputs = []
+        for a, own in pairs:
+            aligned = tuple([chunks[axis] if n == shape[axis] else (n,) for axis, n in zip(own, a.shape, strict=True)])
+            inputs += [a if a.chunks == aligned else a.rechunk(aligned), own]
         if index is not None and not isinstance(index, da.Array):
             inputs += [da.from_array(index, chunks=chunks[:1]), whole[:1]]  # each block gets its own ids
 
+        trail.step("Dask blocks", term.__name__, "each block's own dtype", "dask")
+        trail.note(f"{prod(map(len, chunks))} tasks, one for each block, by its own library's backend when computed")
         task = partial(
             _of_block,
             library_of=self.library_of,
@@ -128,10 +134,12 @@ class Blocks:
         return [blockwise(_one_of, [together, whole, k, None], *kind) for k, kind in enumerate(kinds)]
 
 
-def _chunks(by_axis: dict[int, Shape], shape: Shape, dtype: Any) -> tuple[Shape, ...]:
-    """The arrays' own chunks; Dask's choice along axes that no array has."""
-    chunks: list[Any] = [by_axis.get(axis, (1,)) for axis in range(len(shape))]
-    chunks = [own if sum(own) == n else "auto" for own, n in zip(chunks, shape, strict=True)]
+def _chunks(pairs: Sequence[tuple[Any, Shape]], shape: Shape, dtype: Any) -> tuple[Shape, ...]:
+    """The largest chunks that lie within all the arrays' own; Dask's choice along axes that no array has."""
+    chunks: list[Any] = []
+    for axis, n in enumerate(shape):
+        own = {a.chunks[axes.index(axis)] for a, axes in pairs if axis in axes and a.shape[axes.index(axis)] == n}
+        chunks.append(common_blockdim(own) if own else "auto")
     return normalize_chunks(tuple(chunks), shape, dtype=np.dtype(dtype)) if "auto" in chunks else tuple(chunks)
 
 

@@ -72,11 +72,11 @@ def _cuda() -> Any:
     return Backend(CupyRuntime())
 
 
-def _reference(xp: Any) -> Callable[[], Any]:
+def _reference(xp: Any, name: str) -> Callable[[], Any]:
     def load() -> Any:
         from agauss.reference import Reference
 
-        return Reference(xp)
+        return Reference(xp, name)
 
     return load
 
@@ -110,7 +110,7 @@ def _find(x: Any) -> Library | None:
         return None
     xp = array_api_compat.array_namespace(x)
     name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
-    load = {"cupy": _cuda, "dask": _blocks}.get(name) or _reference(xp)
+    load = {"cupy": _cuda, "dask": _blocks}.get(name) or _reference(xp, name)
     found = Library(name, xp, load, fills=name == "cupy")
     if not name.startswith("jax"):  # a tracer's type says nothing of the arrays to come
         _libraries[type(x)] = found
@@ -119,7 +119,7 @@ def _find(x: Any) -> Library | None:
 
 def add(kind: type, name: str, xp: Any) -> None:
     """Take arrays of a type that is not of the standard, by a namespace that completes it."""
-    _libraries[kind] = Library(name, xp, _reference(xp))
+    _libraries[kind] = Library(name, xp, _reference(xp, name))
 
 
 def namespace(xp: Any) -> Library:
@@ -135,6 +135,17 @@ def namespace(xp: Any) -> Library:
 @lru_cache
 def _of_module(xp: ModuleType) -> Library | None:
     return library_of(xp.asarray([0.0])) if hasattr(xp, "asarray") else None
+
+
+def advice(backend: str, library: str) -> list[str]:
+    """Where a faster path would be, for a step that has taken the slow one."""
+    return [ADVICE[library]] if backend == "array-API form" and library in ADVICE else []
+
+
+ADVICE = {
+    "torch": "agauss.integrations.torch takes tensors to the Numba loops and the CUDA kernels",
+    "jax": "under jax.jit it is fused; agauss.integrations.jax has a path to the Numba loops",
+}
 
 
 def device_of(x: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from agauss import coefficients, formulas, noise
+from agauss import coefficients, formulas, noise, trail
 from agauss.noise import MASK32, Noise
 from agauss.strides import row_major
 
@@ -21,8 +21,8 @@ Limits = Sequence[tuple[int, str, float, float]]
 class Reference:
     """map and row_reduce on the arrays of a namespace of the standard."""
 
-    def __init__(self, xp: Any) -> None:
-        self.xp = xp
+    def __init__(self, xp: Any, name: str = "") -> None:
+        self.xp, self.name = xp, name
 
     @np.errstate(all="ignore")  # for libraries that are NumPy underneath: inf and NaN are results, not accidents
     def map(
@@ -79,6 +79,9 @@ class Reference:
         """The term's values, computed in float32 or float64."""
         xp = self.xp
         raw = [a if a.dtype in (xp.float32, xp.float64) else xp.astype(a, xp.float32) for a in arrays]
+        real = "float64" if raw[0].dtype == xp.float64 else "float32"
+        trail.step("array-API form", term.__name__, real, self.name)
+        trail.copy("at every operation of the formula: its result, as large as the arguments")
         if noise is not None:
             raw.append(normals(xp, noise, shape, raw[0]))
         return self.evaluate(term, raw, bounds, cotangents)

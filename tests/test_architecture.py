@@ -20,14 +20,14 @@ ARRAY_LIBRARIES = ("torch", "jax", "jaxlib", "cupy", "dask", "tensorflow", "arra
 
 # From below to above: a file may import what is in a lower layer or in its own folder. "agauss" is the package itself.
 LAYERS = (
-    ("formulas", "coefficients", "noise", "strides"),
+    ("formulas", "coefficients", "noise", "strides", "trail"),
     ("reference", "blocks", "cpu", "cuda"),
     ("dispatch",),
     ("arguments",),
     ("random",),
     ("ops",),
     ("distributions",),
-    ("algebra", "likelihood", "multivariate", "vae", "latents", "versions"),
+    ("algebra", "likelihood", "multivariate", "vae", "latents", "versions", "explanation"),
     ("agauss",),
     ("integrations", "cli"),
     ("__main__",),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from agauss import trail
 from agauss.cpu import launch, memory
 from agauss.cpu.kernels import Limits, Spec, kernel
 from agauss.cpu.layout import DISCARDED, INFINITY, Array, plan
@@ -92,7 +93,14 @@ def _run(
     if work is None or not all([a.flags.aligned for a in arrays]):  # noqa: C419, for speed
         # Strides between items, or items off their alignment: a field of a structured array, say.
         tidy = [a.copy() for a in arrays]
-        return _run(term, tidy, results, dtype, shape, axes, bounds, cotangents, noise, summed, callers)
+        total = _run(term, tidy, results, dtype, shape, axes, bounds, cotangents, noise, summed, callers)
+        trail.copy("the arguments: their strides do not count whole, aligned items")
+        return total
+    if trail.watching():
+        _tell(term, [*arrays, *results], axes, shape, work)
+        for sink, out in zip(sinks, results, strict=True):
+            if sink is not out:
+                trail.copy("out: it overlaps an argument, or its strides do not count whole, aligned items")
     if work.tasks == 0:
         return None if axes is None else np.zeros(work.kept, dtype)
 
@@ -131,6 +139,18 @@ def _run(
             if sink is not out:
                 out[...] = sink  # type: ignore[index]
     return total
+
+
+def _tell(term: Any, arrays: Sequence[np.ndarray | None], axes: Shape | None, shape: Shape, work: "Work") -> None:
+    given = [a for a in arrays if a is not None]
+    dtype = "float64" if any(a.dtype == np.float64 for a in given) else "float32"
+    trail.step("Numba loops", f"{'map' if axes is None else 'row_reduce'} of {term.__name__}", dtype, "numpy")
+    if any(a.dtype.itemsize == 2 for a in given):
+        trail.note("half precision is turned into float32 a tile of 1,024 elements at a time")
+    if any(a.ndim and a.shape[-1] > 1 and a.strides[-1] not in (0, a.itemsize) for a in given):
+        trail.note("an array whose last axis is not adjacent in memory is read element by element")
+    if not work.parallel:
+        trail.note(f"on one thread: {prod(shape)} elements are fewer than {PARALLEL_FROM}")
 
 
 def empty(shape: Shape, dtype: Any, like: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from agauss import trail
+
 PARTS_PER_THREAD = 4  # enough to even out threads that start late
 
 
@@ -69,6 +71,14 @@ def alone() -> Iterator[None]:
 def run(kernel: Any, descriptor: int, tasks: int) -> None:
     """Call kernel(descriptor, first, last) over all of the tasks; `descriptor` is an address."""
     if tasks < 2 or _forked or _own.alone or not _pool.acquire(blocking=False):
+        if trail.watching():
+            reasons = (
+                (tasks < 2, "it is one task"),
+                (_forked, "this is a forked child"),
+                (_own.alone, "its block has no more"),
+            )
+            reason = next((reason for holds, reason in reasons if holds), "another call has Numba's threads")
+            trail.note(f"on one thread: {reason}")
         kernel(descriptor, 0, tasks)
         return
     try:
@@ -87,4 +97,5 @@ def _run_parallel(kernel: Any, descriptor: int, tasks: int) -> None:
         from agauss.cpu.loops import make_parallel
 
         _parallel = make_parallel()
+    trail.note(f"on {n} threads")
     _parallel(kernel.address, descriptor, tasks, min(tasks, PARTS_PER_THREAD * n))

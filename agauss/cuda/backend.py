@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from agauss import trail
 from agauss.cuda.source import ITEMSIZE, Spec
 from agauss.noise import NORMALS_PER_BLOCK, Noise
 from agauss.strides import coalesce, in_elements, row_major
@@ -104,7 +105,7 @@ class Backend:
     ) -> Any:
         """Fill the results, and return the sum over the axes, if any. `callers`: the results may overlap the inputs."""
         runtime = self.runtime
-        arrays = [a if self._by_items(a) else a.copy() for a in arrays]
+        given, arrays = arrays, [a if self._by_items(a) else a.copy() for a in arrays]
         sinks = [self._apart(out, arrays) for out in results] if callers else results
         work = _prepare(
             term.__name__,
@@ -119,6 +120,8 @@ class Backend:
             noise is not None and noise.index is not None,
             summed,
         )
+        if trail.watching():
+            _tell(work.spec, sum(a is not b for a, b in zip(arrays, given, strict=True)))
         total = None if axes is None else self.empty(work.kept, dtype, arrays[0])
         if work.tasks == 0:
             if total is not None:
@@ -296,6 +299,18 @@ def _prepare(
     addresses = tuple([place for place, dtype in zip(places, dtypes, strict=True) if dtype is not None])
     noise = places[noise_at] if noisy else 0
     return Work(spec, np.array(words, dtype=np.int64), addresses, noise, threads, tasks, kept, partials)
+
+
+def _tell(spec: Spec | None, copied: int) -> None:
+    if spec is None:
+        return
+    trail.step("CUDA kernel", f"{spec.loop} of {spec.term}", spec.real, "cupy")
+    if copied:
+        trail.copy(f"{copied} of the arguments: their strides do not count whole, aligned items")
+    if not spec.whole:
+        trail.note("rows are not whole, aligned vectors of 16 bytes: their ends are masked")
+    if any(dtype is not None and step == 2 for dtype, step in (*spec.inputs, *spec.outputs)):
+        trail.note("an array whose last axis is not adjacent in memory is read element by element")
 
 
 def _two(positions: Sequence[int]) -> tuple[int, int]:

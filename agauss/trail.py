@@ -1,4 +1,4 @@
-"""What a call does, written down where it is done while someone watches (explanation.py); knows no array and no formula."""
+"""What a call does, written down where it is done while explanation.py watches; knows no array and no formula."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

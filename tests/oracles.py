@@ -57,9 +57,7 @@ def host(x):
             return x.float().numpy().astype(ml_dtypes.bfloat16)
         return x.numpy()
     if hasattr(x, "compute"):
-        # What is computed later, outside the library's call, warns as the caller's NumPy is set to.
-        with np.errstate(all="ignore"):
-            x = x.compute(scheduler="synchronous")
+        x = x.compute(scheduler="synchronous")
     return np.asarray(x)
 
 

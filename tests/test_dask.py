@@ -75,7 +75,6 @@ def assert_same(lazy, want, *, sums_too=False):
 # Values
 
 
-@pytest.mark.filterwarnings("ignore:Increasing number of chunks")  # which Dask says of chunks that do not match
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("cut", CHUNKS)
 def test_values_are_those_of_the_eager_call_for_any_chunks(cut, name):

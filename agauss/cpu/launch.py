@@ -72,19 +72,22 @@ def run(kernel: Any, descriptor: int, tasks: int) -> None:
     """Call kernel(descriptor, first, last) over all of the tasks; `descriptor` is an address."""
     if tasks < 2 or _forked or _own.alone or not _pool.acquire(blocking=False):
         if trail.watching():
-            reasons = (
-                (tasks < 2, "it is one task"),
-                (_forked, "this is a forked child"),
-                (_own.alone, "its block has no more"),
-            )
-            reason = next((reason for holds, reason in reasons if holds), "another call has Numba's threads")
-            trail.note(f"on one thread: {reason}")
+            trail.note(f"on one thread: {_reason(tasks)}")
         kernel(descriptor, 0, tasks)
         return
     try:
         _run_parallel(kernel, descriptor, tasks)
     finally:
         _pool.release()
+
+
+def _reason(tasks: int) -> str:
+    """Why a call runs on one thread."""
+    if tasks < 2:
+        return "it is one task"
+    if _forked:
+        return "this is a forked child"
+    return "its block has no more" if _own.alone else "another call has Numba's threads"
 
 
 def _run_parallel(kernel: Any, descriptor: int, tasks: int) -> None:

@@ -81,6 +81,15 @@ def _reference(xp: Any, name: str) -> Callable[[], Any]:
     return load
 
 
+def _traced(xp: Any, name: str) -> Callable[[], Any]:
+    def load() -> Any:
+        from agauss.traced import Traced
+
+        return Traced(xp, name)
+
+    return load
+
+
 def _blocks() -> Any:
     from agauss.blocks import Blocks
 
@@ -110,7 +119,7 @@ def _find(x: Any) -> Library | None:
         return None
     xp = array_api_compat.array_namespace(x)
     name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
-    load = {"cupy": _cuda, "dask": _blocks}.get(name) or _reference(xp, name)
+    load = {"cupy": _cuda, "dask": _blocks, "jax": _traced(xp, name)}.get(name) or _reference(xp, name)
     found = Library(name, xp, load, fills=name == "cupy")
     if not name.startswith("jax"):  # a tracer's type says nothing of the arrays to come
         _libraries[type(x)] = found

@@ -149,6 +149,22 @@ class Key:
         return Key(words[0] | words[1] << 32, words[2])
 
 
+class ArrayKey(Key):
+    """A key whose words are a library's arrays of one element: what they hold need not be known yet."""
+
+    __slots__ = ("_words",)
+    _words: tuple[Any, Any, Any]
+
+    def __init__(self, seed_low: Any, seed_high: Any, stream: Any) -> None:
+        object.__setattr__(self, "_words", (seed_low, seed_high, stream))
+
+    def words(self) -> tuple[Any, Any, Any]:
+        return self._words
+
+    def __repr__(self) -> str:
+        return f"ArrayKey{self._words}"
+
+
 class Noise(NamedTuple):
     """What a backend needs to make the noise of an array: `index` holds the sample ids, or is None for 0, 1, 2, ...
 

@@ -22,6 +22,7 @@ ARRAY_LIBRARIES = ("torch", "jax", "jaxlib", "cupy", "dask", "tensorflow", "arra
 LAYERS = (
     ("formulas", "coefficients", "noise", "strides", "trail"),
     ("reference", "blocks", "cpu", "cuda"),
+    ("traced",),
     ("dispatch",),
     ("arguments",),
     ("random",),
@@ -140,7 +141,7 @@ def test_the_search_for_libraries_finds_them():
 
 
 @pytest.mark.parametrize(
-    "module", [m for m in MODULES if part_of(m) not in ("dispatch", "versions", "cuda", "blocks", "integrations")]
+    "module", [m for m in MODULES if part_of(m) not in ("dispatch", "versions", "cuda", "blocks", "traced", "integrations")]
 )
 def test_only_dispatch_names_array_libraries(module):
     """But for versions.py, which reports them, what is made for one, and as_key, which knows CuPy's Generator."""

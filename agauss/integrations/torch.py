@@ -29,7 +29,7 @@ from agauss.arguments import (
 )
 from agauss.dispatch import library_of
 from agauss.integrations import need
-from agauss.noise import MASK32, Key, as_key
+from agauss.noise import MASK32, ArrayKey, Key, as_key
 
 torch = need("torch", "torch")
 
@@ -78,7 +78,7 @@ class Options(NamedTuple):
             "axis": tuple(self.axis),
             "bounds": _bounds_of(self.bounds),
             "bounds2": _bounds_of(self.bounds2),
-            "rng": None if self.key is None else TensorKey(self.key) if traced else _key_of(self.key),
+            "rng": None if self.key is None else _traced_key_of(self.key) if traced else _key_of(self.key),
             "index": self.index if traced or self.index is None else _array(self.index),
             "sample_shape": tuple(self.sample_shape),
         }
@@ -102,18 +102,9 @@ def _key_of(key: Any) -> Key:
     return Key(seed & MASK64, stream & MASK32)
 
 
-class TensorKey(Key):
-    """A key in a tensor, for the array-API form."""
-
-    __slots__ = ("_words",)
-    _words: tuple[Any, Any, Any]
-
-    def __init__(self, key: Any) -> None:
-        seed, stream = key.unbind(-1)
-        object.__setattr__(self, "_words", (seed & MASK32, (seed >> 32) & MASK32, stream & MASK32))
-
-    def words(self) -> tuple[Any, Any, Any]:
-        return self._words
+def _traced_key_of(key: Any) -> Key:
+    seed, stream = key.unbind(-1)
+    return ArrayKey(seed & MASK32, (seed >> 32) & MASK32, stream & MASK32)
 
 
 def _array(tensor: Any) -> Any:

@@ -1,0 +1,55 @@
+"""JAX arrays: the array-API form with the derivatives that formulas.py says, in place of JAX's own of each step; knows no
+formula.
+
+JAX's own would be NaN where a formula passes through an infinity, and would not see what a bound says of its gradient.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from agauss import formulas
+from agauss.reference import Limits, Reference
+
+
+class Traced(Reference):
+    """map and row_reduce on JAX arrays, traced or not, which JAX can differentiate."""
+
+    def evaluate(
+        self, term: Callable[..., Any], raw: Sequence[Any], bounds: Limits, cotangents: int
+    ) -> tuple[Any, ...]:
+        if not hasattr(formulas, f"{term.__name__}_vjp"):
+            return super().evaluate(term, raw, bounds, cotangents)
+        values: tuple[Any, ...] = _differentiable(term, tuple(bounds))(*raw)
+        return values
+
+
+@lru_cache
+def _differentiable(term: Callable[..., Any], bounds: tuple[tuple[int, str, float, float], ...]) -> Any:
+    """The term's values as a function of its inputs whose derivative is the term's vjp, an output at a time."""
+    form = Reference(jnp)
+    vjp = getattr(formulas, f"{term.__name__}_vjp")
+
+    @jax.custom_jvp
+    def values(*raw: Any) -> tuple[Any, ...]:
+        return form.evaluate(term, raw, bounds, 0)
+
+    def rule(raw: Any, tangents: Any) -> Any:
+        found = values(*raw)
+        n = len(found)
+        shifted = tuple((position + n, *bound) for position, *bound in bounds)
+        slopes = []
+        for place, value in enumerate(found):
+            weights = [jnp.asarray(float(k == place), value.dtype) for k in range(n)]
+            partials = form.evaluate(vjp, [*weights, *raw], shifted, n)  # type: ignore[arg-type]
+            # By noise, which comes after the arguments, there is no derivative.
+            terms = [p * t for p, t in zip(partials, tangents, strict=False) if not isinstance(t, SymbolicZero)]
+            slopes.append(jnp.broadcast_to(sum(terms), value.shape) if terms else jnp.zeros_like(value))
+        return found, tuple(slopes)
+
+    values.defjvp(rule, symbolic_zeros=True)
+    return values

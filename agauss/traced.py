@@ -1,7 +1,7 @@
-"""JAX arrays: the array-API form with the derivatives that formulas.py says, in place of JAX's own of each step; knows no
-formula.
+"""JAX arrays: the array-API form, with the derivatives that formulas.py says; knows no formula.
 
-JAX's own would be NaN where a formula passes through an infinity, and would not see what a bound says of its gradient.
+JAX's own derivative of each step would be NaN where a formula passes through an infinity, and would not see what a
+bound says of its gradient.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,8 @@ def _differentiable(term: Callable[..., Any], bounds: tuple[tuple[int, str, floa
 
     @jax.custom_jvp
     def values(*raw: Any) -> tuple[Any, ...]:
-        return form.evaluate(term, raw, bounds, 0)
+        whole = jnp.broadcast_shapes(*(x.shape for x in raw))
+        return tuple(jnp.broadcast_to(v, whole) for v in form.evaluate(term, raw, bounds, 0))
 
     def rule(raw: Any, tangents: Any) -> Any:
         found = values(*raw)
@@ -48,7 +49,7 @@ def _differentiable(term: Callable[..., Any], bounds: tuple[tuple[int, str, floa
             partials = form.evaluate(vjp, [*weights, *raw], shifted, n)  # type: ignore[arg-type]
             # By noise, which comes after the arguments, there is no derivative.
             terms = [p * t for p, t in zip(partials, tangents, strict=False) if not isinstance(t, SymbolicZero)]
-            slopes.append(jnp.broadcast_to(sum(terms), value.shape) if terms else jnp.zeros_like(value))
+            slopes.append(sum(terms, start=jnp.zeros_like(value)))
         return found, tuple(slopes)
 
     values.defjvp(rule, symbolic_zeros=True)

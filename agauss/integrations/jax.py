@@ -1,0 +1,242 @@
+"""JAX: agauss's functions, and its distribution as a pytree, for jit, grad, jvp, vmap and sharding; knows no formula.
+
+They run in the array-API form, which XLA fuses. The functions of `host` are an alternative on the CPU: they call the
+Numba loops from compiled code.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+import agauss
+from agauss import ops
+from agauss.arguments import is_number
+from agauss.integrations import need
+from agauss.noise import ArrayKey, Key, as_key
+
+jax = need("jax", "jax")
+jnp = need("jax.numpy", "jax")
+
+__all__ = [
+    "DiagonalGaussianDistribution",
+    "clamp",
+    "entropy",
+    "host",
+    "key_of",
+    "kl",
+    "log_prob",
+    "mode",
+    "nll",
+    "normal_kl",
+    "sample",
+    "sample_and_kl",
+    "saturated",
+    "std",
+    "var",
+]
+KEY_WORDS = (2, 4)  # of threefry and of rbg keys
+
+
+def key_of(rng: Any) -> Key:
+    """The key that ``rng`` stands for: what agauss takes, and keys of jax.random, typed or raw, traced or not.
+
+    ``jax.random.key(n)`` is the seed n, so its noise is that of ``rng=n``. (Of a four-word key, of the generator "rbg",
+    the first two words are the seed, and the others, by exclusive or, the stream.)
+
+    Examples
+    --------
+    >>> import agauss as ag, jax, jax.numpy as jnp
+    >>> from agauss.integrations import jax as agj
+    >>> zeros = jnp.zeros(3)
+    >>> bool((agj.sample(zeros, zeros, rng=jax.random.key(7)) == ag.sample(zeros, zeros, rng=7)).all())
+    True
+    """
+    if isinstance(rng, (jax.Array, np.ndarray)):
+        typed = jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)
+        data = jax.random.key_data(rng) if typed else rng
+        if data.ndim and data.dtype == np.uint32 and data.shape[-1] in KEY_WORDS:
+            if data.ndim > 1:
+                raise ValueError(f"rng must be one key; got {data.shape[:-1]} of them: use jax.vmap over them")
+            stream = data[2] ^ data[3] if len(data) == 4 else np.uint32(0)
+            return ArrayKey(data[1], data[0], stream)
+        if isinstance(rng, jax.core.Tracer):
+            raise TypeError(
+                f"rng must be a key of jax.random where it is traced; got {rng.dtype}{list(rng.shape)}: "
+                "pass jax.random.key(seed), or jax.random.fold_in(key, step)"
+            )
+    return as_key(rng)
+
+
+def _given(op: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of an operation: NumPy's arrays are constants for JAX, as everywhere, and keys are agauss's."""
+    if kwargs.get("out") is not None:
+        raise TypeError("out must be None, for JAX's arrays cannot be written to")
+    bound = inspect.signature(op).bind(*args, **kwargs)
+    arrays = [_as_array(name, a) for name, a in zip(bound.arguments, bound.args, strict=False)]
+    options = dict(bound.kwargs)
+    if "rng" in options:
+        if options["rng"] is None and any(isinstance(a, jax.core.Tracer) for a in arrays):
+            raise TypeError("rng must be a key where JAX traces, or each call would have the same noise; got None")
+        options["rng"] = key_of(options["rng"])
+    return arrays, options
+
+
+def _as_array(name: str, x: Any) -> Any:
+    if isinstance(x, np.ndarray):
+        return jnp.asarray(x)
+    if x is None or isinstance(x, jax.Array) or is_number(x):
+        return x
+    raise TypeError(f"{name} must be an array of JAX or NumPy, or a real number; got {type(x).__name__}")
+
+
+def _traced(op: Callable[..., Any]) -> Callable[..., Any]:
+    """An operation of agauss on JAX's arrays; traced.py has the derivatives."""
+
+    @wraps(op)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        arrays, options = _given(op, args, kwargs)
+        return op(*arrays, **options)
+
+    return call
+
+
+def _on_host(op: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., Any]:
+    """An operation of agauss by the Numba loops, which compiled code calls back, for its gradient as well."""
+
+    @wraps(op)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        arrays, options = _given(op, args, kwargs)
+        if jax.default_backend() != "cpu":
+            raise ValueError(f"host must be used on the CPU alone; got {jax.default_backend()}: use this module's own")
+        key, index = options.pop("rng", None), options.pop("index", None)
+        words = () if key is None else key.words()
+        numbers = {place: a for place, a in enumerate(arrays) if not isinstance(a, jax.Array)}
+
+        def run(function: Any, kind: Any, arrays: Sequence[Any], words: Any, index: Any, more: Any = None) -> Any:
+            """agauss's function of the arrays, and of the numbers among them."""
+            given, own = iter(arrays), dict(options)
+            primals = [numbers[k] if k in numbers else kind(next(given)) for k in range(len(arrays) + len(numbers))]
+            if len(words):
+                low, high, stream = words
+                whole = kind is np.asarray
+                own["rng"] = Key(int(low) | int(high) << 32, int(stream)) if whole else ArrayKey(low, high, stream)
+            if index is not None:
+                own["index"] = kind(index)
+            if more is not None:
+                own["cotangent"] = kind(more) if not isinstance(more, (tuple, list)) else tuple(map(kind, more))
+            found = function(*primals, **own)
+            if more is None or not numbers:
+                return found
+            return tuple(g for k, g in enumerate(found) if k not in numbers)
+
+        def called_back(function: Any) -> Any:
+            """A callback, whose derivatives beyond the one that agauss has are those of the array-API form."""
+            form = partial(run, function, jnp.asarray)
+
+            @jax.custom_jvp  # type: ignore[untyped-decorator]
+            def called(*operands: Any) -> Any:
+                shapes = jax.eval_shape(form, *operands)
+                return jax.pure_callback(
+                    partial(run, function, np.asarray), shapes, *operands, vmap_method="sequential"
+                )
+
+            called.defjvp(partial(jax.jvp, form))
+            return called
+
+        def backward(operands: Any, cotangent: Any) -> Any:
+            found = called_back(vjp)(*operands, cotangent)
+            return list(found) if isinstance(found, (tuple, list)) else [found], *map(_no_gradient, operands[1:])
+
+        forward = called_back(op)
+        value = jax.custom_vjp(forward)
+        value.defvjp(lambda *operands: (forward(*operands), operands), backward)
+        return value([a for a in arrays if isinstance(a, jax.Array)], words, index)
+
+    return call
+
+
+def _no_gradient(integers: Any) -> Any:
+    return jax.tree.map(lambda x: np.zeros(np.shape(x), jax.dtypes.float0), integers)
+
+
+kl = _traced(ops.kl)
+normal_kl = _traced(ops.normal_kl)
+nll = _traced(ops.nll)
+log_prob = _traced(ops.log_prob)
+entropy = _traced(ops.entropy)
+std = _traced(ops.std)
+var = _traced(ops.var)
+clamp = _traced(ops.clamp)
+mode = _traced(ops.mode)
+saturated = _traced(ops.saturated)
+sample = _traced(ops.sample)
+sample_and_kl = _traced(ops.sample_and_kl)
+sample_and_kl_of = _traced(ops.sample_and_kl_of)
+
+
+class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
+    """``agauss.DiagonalGaussianDistribution``, a pytree whose leaves are mean and log-variance.
+
+    It goes in and out of jit, grad, scan and vmap; the event axes are counted from the end, so that under vmap over the
+    batch ``kl`` is a number.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from agauss.integrations.jax import DiagonalGaussianDistribution
+    >>> q = DiagonalGaussianDistribution(jnp.zeros((2, 8, 3)))
+    >>> jax.jit(lambda q, key: q.sample(key))(q, jax.random.key(0)).shape
+    (2, 4, 3)
+    >>> jax.grad(lambda q: q.kl().sum())(q).mean.shape
+    (2, 4, 3)
+    """
+
+    __slots__ = ()
+    _ops: Any = sys.modules[__name__]
+
+    def __init__(self, parameters: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(_as_array("parameters", parameters), *args, **kwargs)
+
+    def tree_flatten(self) -> tuple[Any, Any]:
+        return (self._mean, self._logvar), (self.deterministic, self.bounds, self.event_axes)
+
+    @classmethod
+    def tree_unflatten(cls, fixed: Any, leaves: Any) -> "DiagonalGaussianDistribution":
+        """With whatever leaves: JAX puts in more than arrays."""
+        self = cls.__new__(cls)
+        self._mean, self._logvar = leaves
+        self.deterministic, self.bounds, self.event_axes = fixed
+        shapes = [leaf.shape for leaf in leaves if hasattr(leaf, "shape")]
+        self._shape = np.broadcast_shapes(*shapes) if len(shapes) == 2 else ()
+        return self
+
+
+class _OnHost(DiagonalGaussianDistribution):
+    """``agauss.DiagonalGaussianDistribution`` on the functions of ``host``."""
+
+    __slots__ = ()
+
+
+jax.tree_util.register_pytree_node_class(DiagonalGaussianDistribution)
+jax.tree_util.register_pytree_node_class(_OnHost)
+host = _OnHost._ops = SimpleNamespace(
+    DiagonalGaussianDistribution=_OnHost,
+    kl=_on_host(ops.kl, ops.kl_vjp),
+    normal_kl=_on_host(ops.normal_kl, ops.normal_kl_vjp),
+    nll=_on_host(ops.nll, ops.nll_vjp),
+    log_prob=_on_host(ops.log_prob, ops.log_prob_vjp),
+    entropy=_on_host(ops.entropy, ops.entropy_vjp),
+    std=_on_host(ops.std, ops.std_vjp),
+    var=_on_host(ops.var, ops.var_vjp),
+    clamp=_on_host(ops.clamp, ops.clamp_vjp),
+    mode=_on_host(ops.mode, ops.mode_vjp),
+    saturated=saturated,
+    sample=_on_host(ops.sample, ops.sample_vjp),
+    sample_and_kl=_on_host(ops.sample_and_kl, ops.sample_and_kl_vjp),
+    sample_and_kl_of=_on_host(ops.sample_and_kl_of, ops.sample_and_kl_of_vjp),
+)

@@ -1,0 +1,368 @@
+"""agauss.integrations.jax: under jit, grad, jvp, vmap and sharding, with keys of jax.random, and by the loops on the
+host."""
+
+import math
+import os
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from jax.test_util import check_grads
+
+import agauss as ag
+from agauss.integrations import jax as agj
+from agauss.random import Key
+
+D = agj.DiagonalGaussianDistribution
+
+
+def inputs(dtype=np.float32):
+    """x, mean, logvar, column and row that broadcast, and parameters."""
+    rng = np.random.default_rng(0)
+    shapes = ((3, 4, 2), (3, 4, 2), (3, 4, 2), (4, 1), (3, 1, 2), (3, 8, 2))
+    return [jnp.asarray(rng.normal(size=shape).astype(dtype)) for shape in shapes]
+
+
+# Each with the functions and the class of a module.
+CALLS = {
+    "kl": lambda m, x, u, v, c, r, p: m.kl(u, v),
+    "kl of two": lambda m, x, u, v, c, r, p: m.kl(u, v, x, r, axis=1, bounds=(-1, 1), bounds2="soft"),
+    "kl broadcast": lambda m, x, u, v, c, r, p: m.kl(c, r, x, 0.5, axis=(0, 2)),
+    "normal_kl": lambda m, x, u, v, c, r, p: m.normal_kl(u, c, 0.25, 1.0),
+    "nll": lambda m, x, u, v, c, r, p: m.nll(x, u, v, axis=0),
+    "log_prob": lambda m, x, u, v, c, r, p: m.log_prob(x, c, r),
+    "entropy": lambda m, x, u, v, c, r, p: m.entropy(v, axis=1, bounds="soft"),
+    "std": lambda m, x, u, v, c, r, p: m.std(v),
+    "var": lambda m, x, u, v, c, r, p: m.var(v, bounds="soft"),
+    "clamp": lambda m, x, u, v, c, r, p: m.clamp(v, bounds=(-1, 1, "soft")),
+    "mode": lambda m, x, u, v, c, r, p: m.mode(c, r),
+    "sample": lambda m, x, u, v, c, r, p: m.sample(u, v, rng=7),
+    "sample draws": lambda m, x, u, v, c, r, p: m.sample(c, r, rng=Key(7, 3), sample_shape=2, index=[3, 1, 2]),
+    "sample_and_kl": lambda m, x, u, v, c, r, p: m.sample_and_kl(p, rng=7),
+    "q.sample_and_kl": lambda m, x, u, v, c, r, p: m.DiagonalGaussianDistribution(p, event_axes=2).sample_and_kl(7),
+    "q.kl": lambda m, x, u, v, c, r, p: m.DiagonalGaussianDistribution(p).kl(),
+    "q.nll": lambda m, x, u, v, c, r, p: m.DiagonalGaussianDistribution(p).nll(x),
+    "q.std": lambda m, x, u, v, c, r, p: m.DiagonalGaussianDistribution(p).std,
+}
+PLACES = {"here": agj, "host": agj.host}
+places = pytest.mark.parametrize("place", PLACES)
+
+
+def as_tuple(found):
+    return tuple(found) if isinstance(found, (tuple, list)) else (found,)
+
+
+def assert_close(got, want, ulps=4):
+    """Within some units of float32's precision, of the larger of the value and 1."""
+    got, want = np.asarray(got), np.asarray(want)
+    assert got.dtype == want.dtype
+    np.testing.assert_allclose(got, want, rtol=ulps * 2.0**-23, atol=ulps * 2.0**-23)
+
+
+@places
+@pytest.mark.parametrize("name", CALLS)
+def test_values_are_those_of_numpy_under_jit(place, name):
+    found = as_tuple(jax.jit(lambda *a: CALLS[name](PLACES[place], *a))(*inputs()))
+    for got, want in zip(found, as_tuple(CALLS[name](ag, *map(np.asarray, inputs()))), strict=True):
+        assert isinstance(got, jax.Array)
+        if place == "host":
+            np.testing.assert_array_equal(got, want)
+        else:
+            assert_close(got, want)  # sums of up to 24, and XLA's exp
+
+
+@places
+@pytest.mark.parametrize("name", CALLS)
+def test_gradients_and_theirs_are_the_slopes(place, name):
+    modes = ("fwd", "rev") if place == "here" else ("rev",)
+    with jax.enable_x64(True):
+        arrays = inputs(np.float64)
+        check_grads(lambda *a: CALLS[name](PLACES[place], *a), arrays, order=2, modes=modes, rtol=1e-6, atol=1e-6)
+
+
+def plain(parameters, eps):
+    """Sample and KL as they are written without agauss."""
+    mean, logvar = jnp.split(parameters, 2, axis=1)
+    logvar = jnp.clip(logvar, -30.0, 20.0)
+    return mean + jnp.exp(logvar / 2) * eps, 0.5 * jnp.sum(mean**2 + jnp.exp(logvar) - 1 - logvar, axis=(1, 2))
+
+
+@places
+def test_gradient_hessian_and_product_are_those_of_the_plain_form(place):
+    with jax.enable_x64(True):
+        parameters = inputs(np.float64)[-1]
+        eps = ag.random.normal((3, 4, 2), rng=7, dtype="float64")
+
+        def ours(p):
+            z, kl = PLACES[place].sample_and_kl(p, rng=7)
+            return jnp.sum(z**3) + jnp.sum(kl**2)
+
+        def theirs(p):
+            z, kl = plain(p, eps)
+            return jnp.sum(z**3) + jnp.sum(kl**2)
+
+        close = {"rtol": 1e-11, "atol": 1e-11}
+        np.testing.assert_allclose(jax.jit(jax.grad(ours))(parameters), jax.grad(theirs)(parameters), **close)
+        np.testing.assert_allclose(jax.hessian(ours)(parameters), jax.hessian(theirs)(parameters), **close)
+        if place == "here":  # a custom_vjp has no jvp
+            pair = (parameters,), (parameters + 1,)
+            np.testing.assert_allclose(jax.jvp(ours, *pair), jax.jvp(theirs, *pair), **close)
+
+
+EDGES = np.array([-np.inf, -200.0, -30.0, -1.0, 0.0, 1.0, 20.0, 80.0], np.float32)
+
+
+@pytest.mark.parametrize("bounds", [None, "hard", "soft", "straight-through", (-1, 1)])
+def test_gradients_at_the_edges_are_those_of_the_vjps(bounds):
+    """Where JAX's own chain rule would give 0 * inf, or a hard bound's gradient for a straight-through one."""
+    mean = np.array([0.0, 2.0], np.float32)[:, None] + np.zeros_like(EDGES)
+    logvar = np.zeros_like(mean) + EDGES
+    for ours, vjp, primals in (
+        (agj.kl, ag.kl_vjp, (mean, logvar)),
+        (agj.nll, ag.nll_vjp, (mean, mean, logvar)),
+        (agj.nll, ag.nll_vjp, (mean + 1, mean, logvar)),
+        (agj.entropy, ag.entropy_vjp, (logvar,)),
+    ):
+        places = tuple(range(len(primals)))
+        got = jax.grad(lambda *a, f=ours: f(*a, bounds=bounds), places)(*primals)
+        for g, want in zip(got, vjp(*primals, cotangent=1.0, bounds=bounds), strict=True):
+            assert np.isnan(np.asarray(g)).sum() == np.isnan(want).sum() == 0
+            # XLA's exp, and soft bounds of two exponentials.
+            np.testing.assert_allclose(g, want, rtol=3e-6, atol=1e-6)
+
+
+def test_half_precision_is_differentiated_in_float32():
+    for dtype in (jnp.float16, jnp.bfloat16):
+        p = inputs()[-1].astype(dtype)
+        z, kl = agj.sample_and_kl(p, rng=7)
+        assert (z.dtype, kl.dtype) == (dtype, jnp.float32)
+        grad = jax.grad(lambda p: agj.sample_and_kl(p, rng=7)[1].sum())(p)
+        want = ag.sample_and_kl_vjp(np.asarray(p), cotangent=(0.0, 1.0), rng=7)
+        assert grad.dtype == dtype
+        np.testing.assert_allclose(grad.astype(np.float32), want.astype(np.float32), rtol=2 * jnp.finfo(dtype).eps)
+
+
+# Keys
+
+
+def ulps_apart(a, b):
+    return np.abs(np.asarray(a).view(np.int32).astype(np.int64) - np.asarray(b).view(np.int32))
+
+
+def test_noise_is_that_of_numpy():
+    zeros = np.zeros(100_000, np.float32)
+    want = ag.random.normal(100_000, rng=2**40 + 7)
+    key = jax.random.wrap_key_data(np.array([2**8, 7], np.uint32))
+    for rng in (2**40 + 7, Key(2**40 + 7), key, jax.random.key_data(key), np.asarray(jax.random.key_data(key))):
+        got = jax.jit(lambda v, rng=rng: agj.sample(0.0, v, rng=rng))(zeros)
+        # The contract's 2; found: 0.
+        assert ulps_apart(got, want).max() <= 2
+    got = jax.jit(lambda v, rng: agj.sample(0.0, v, rng=rng))(zeros, key)
+    assert ulps_apart(got, want).max() <= 2
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_a_number_is_the_key_of_that_number(x64):
+    with jax.enable_x64(x64):
+        zeros = jnp.zeros((3, 5), jnp.float32)
+        for seed in (0, 7, 2**31 - 1):
+            want = ag.sample(np.zeros((3, 5), np.float32), 0.0, rng=seed, index=[4, 2, 2**33])
+            for key in (jax.random.key(seed), jax.random.PRNGKey(seed)):
+                got = jax.jit(lambda z, key: agj.sample(z, 0.0, rng=key, index=[4, 2, 2**33]))(zeros, key)
+                np.testing.assert_array_equal(got, want)
+
+
+def test_keys_of_four_words_are_a_seed_and_a_stream():
+    key = jax.random.key(7, impl="rbg")
+    a, b, c, d = (int(word) for word in jax.random.key_data(key))
+    want = ag.random.normal(5, rng=Key(a << 32 | b, c ^ d))
+    np.testing.assert_array_equal(agj.sample(jnp.zeros(5), 0.0, rng=key), want)
+
+
+def test_split_keys_have_noise_of_their_own():
+    keys = jax.random.split(jax.random.key(0), 3)
+    draws = jax.vmap(lambda key: agj.sample(jnp.zeros(8), 0.0, rng=key))(keys)
+    assert len({row.tobytes() for row in np.asarray(draws)}) == 3
+    for key, row in zip(keys, draws, strict=True):
+        np.testing.assert_array_equal(agj.sample(jnp.zeros(8), 0.0, rng=key), row)
+
+
+# The pytree
+
+
+def test_a_distribution_goes_in_and_out_of_transformations():
+    p = inputs()[-1]
+    q = D(p, bounds=(-1, 1), event_axes=1)
+    back = jax.jit(lambda q: q)(q)
+    assert isinstance(back, D)
+    assert (back.bounds, back.event_axes, back.deterministic) == (q.bounds, q.event_axes, q.deterministic)
+    assert (back.shape, back.dtype) == (q.shape, q.dtype)
+    np.testing.assert_array_equal(back.kl(), q.kl())
+    assert len(jax.tree.leaves(q)) == 2
+    gradient = jax.grad(lambda q: q.kl().sum())(D(p))
+    want = ag.kl_vjp(*np.split(np.asarray(p), 2, axis=1), cotangent=1.0, bounds=(-30, 20))
+    for got, exact in zip(jax.tree.leaves(gradient), want, strict=True):
+        assert_close(got, exact)
+
+
+def test_vmap_over_a_distribution_takes_its_batch_away():
+    q = D(inputs()[-1])
+    np.testing.assert_allclose(jax.vmap(lambda one: one.kl())(q), q.kl(), rtol=1e-6)
+    assert jax.vmap(lambda one: one.sample(3))(q).shape == q.shape
+    assert jax.vmap(lambda one: jnp.zeros(one.shape))(q).shape == q.shape
+
+
+def test_a_distribution_may_be_carried_by_scan_and_chosen_by_cond():
+    q = D(jnp.zeros((2, 4)))
+
+    def step(q, key):
+        return D(jnp.concat([q.sample(key), q.logvar], axis=1)), q.kl()
+
+    last, kls = jax.lax.scan(step, q, jax.random.split(jax.random.key(0), 5))
+    assert kls.shape == (5, 2)
+    assert (last.kl() > 0).all()
+    chosen = jax.lax.cond(True, lambda q: q, lambda q: D.from_mean_logvar(q.mean + 1, q.logvar, bounds=q.bounds), q)
+    np.testing.assert_array_equal(chosen.mean, q.mean)
+
+
+def test_a_point_stays_one():
+    q = jax.jit(lambda p: D(p, deterministic=True))(inputs()[-1])
+    assert q.deterministic
+    np.testing.assert_array_equal(q.sample(), q.mean)
+    np.testing.assert_array_equal(q.kl(), np.zeros(3, np.float32))
+
+
+# Transformations
+
+
+@places
+def test_vmap_is_a_loop(place):
+    m = PLACES[place]
+    x, mean, logvar, *_, p = inputs()
+    for call, args, axes in (
+        (lambda u, v: m.kl(u, v, axis=0), (mean, logvar), (0, 0)),
+        (lambda x, u: m.nll(x, u, 0.5), (x, mean[0]), (0, None)),
+        (lambda p: m.sample_and_kl(p, rng=7), (p,), (2,)) if p.ndim == 4 else (lambda v: m.std(v), (logvar,), (1,)),
+        (lambda p: m.sample(p, p, rng=7), (p,), (0,)),
+    ):
+        got = jax.vmap(call, in_axes=axes)(*args)
+        size = next(a.shape[k] for a, k in zip(args, axes, strict=True) if k is not None)
+        for i in range(size):
+            one = call(*(a if k is None else jnp.take(a, i, axis=k) for a, k in zip(args, axes, strict=True)))
+            np.testing.assert_allclose(got[i], one, rtol=1e-6, atol=1e-6)
+
+
+def test_shards_have_the_bits_of_the_whole():
+    """On four devices that XLA makes of this CPU: cut by batch, where no data moves, and by an event axis."""
+    code = """
+        import jax, numpy as np, agauss as ag
+        from jax.sharding import NamedSharding, PartitionSpec as P
+        from agauss.integrations import jax as agj
+        mesh = jax.make_mesh((4,), ("devices",))
+        p = np.random.default_rng(0).normal(size=(8, 8, 64)).astype(np.float32)
+        step = jax.jit(lambda p, key: agj.sample_and_kl(p, rng=key))
+        key = jax.random.key(7)
+        z, kl = step(p, key)
+        np.testing.assert_allclose(z, ag.sample_and_kl(p, rng=7)[0], rtol=1e-5, atol=1e-6)
+        for spec in (P("devices"), P(None, None, "devices")):
+            cut = jax.device_put(p, NamedSharding(mesh, spec))
+            z_cut, kl_cut = step(cut, key)
+            np.testing.assert_array_equal(z_cut, z)
+            np.testing.assert_allclose(kl_cut, kl, rtol=1e-6)
+            assert tuple(z_cut.sharding.spec)[: len(spec)] == tuple(spec)
+            grad = jax.grad(lambda p: step(p, key)[1].sum())(cut)
+            np.testing.assert_allclose(grad[:, :4], p[:, :4], rtol=1e-6)
+            text = step.lower(cut, key).compile().as_text()
+            assert "all-gather" not in text and "all-to-all" not in text
+        print("done")
+    """
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    found = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=environment
+    )
+    assert found.stdout == "done\n", found.stderr
+
+
+def test_the_host_is_called_from_compiled_code():
+    p = inputs()[-1]
+    text = str(jax.make_jaxpr(lambda p: agj.host.sample_and_kl(p, rng=7))(p))
+    assert "pure_callback" in text
+    step = jax.jit(lambda p, key: agj.host.DiagonalGaussianDistribution(p).sample_and_kl(key))
+    for seed in (1, 2):
+        for got, want in zip(step(p, jax.random.key(seed)), ag.sample_and_kl(np.asarray(p), rng=seed), strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+# Bad input
+
+
+def test_bad_input_is_told_what_it_should_have_been():
+    a = jnp.ones((2, 4))
+    zeros = jnp.zeros(3)
+    keys = jax.random.split(jax.random.key(0), 3)
+    cases = (
+        (
+            lambda: agj.sample(zeros, zeros, rng=keys),
+            ValueError,
+            r"rng must be one key; got \(3,\) of them: use jax.vmap",
+        ),
+        (
+            lambda: jax.jit(lambda n: agj.sample(zeros, zeros, rng=n))(3),
+            TypeError,
+            r"rng must be a key of jax.random where it is traced; got int32\[\]: pass jax.random.key",
+        ),
+        (
+            lambda: jax.jit(lambda z: agj.sample(z, z, rng=None))(zeros),
+            TypeError,
+            "rng must be a key where JAX traces, or each call would have the same noise; got None",
+        ),
+        (lambda: agj.sample(zeros, zeros, rng=1.5), TypeError, "rng must be None, an int, a Key"),
+        (lambda: agj.kl(a, a, axis=(), out=a), TypeError, "out must be None, for JAX's arrays cannot be written to"),
+        (lambda: agj.kl(a, torch.ones(2, 4)), TypeError, "logvar must be of the same library as mean, jax; got torch"),
+        (lambda: agj.kl(a, a[:, :3]), ValueError, "logvar must broadcast against mean"),
+        (lambda: D(a[:, :3]), ValueError, "parameters must have an even extent"),
+        (lambda: D(torch.ones(2, 4)).sample(jax.random.key(0)), TypeError, "parameters must be an array of JAX"),
+        (lambda: agj.host.kl(a, torch.ones(2, 4)), TypeError, "logvar must be an array of JAX or NumPy"),
+    )
+    for call, kind, says in cases:
+        with pytest.raises(kind, match=says):
+            call()
+
+
+def test_numpy_arrays_are_constants():
+    a = np.ones((2, 4), np.float32)
+    for got in (agj.kl(a, a), agj.kl(jnp.ones((2, 4)), a), D(a).sample(7)):
+        assert isinstance(got, jax.Array)
+
+
+def test_a_fresh_sample_outside_a_trace_is_fresh():
+    zeros = jnp.zeros(3)
+    assert (agj.sample(zeros, zeros, rng=None) != agj.sample(zeros, zeros, rng=None)).any()
+
+
+def test_the_host_is_refused_where_jax_computes_elsewhere(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(ValueError, match="host must be used on the CPU alone; got gpu"):
+        agj.host.kl(jnp.zeros(2), jnp.zeros(2))
+
+
+def test_without_jax_the_extra_is_named():
+    code = "import sys; sys.modules['jax'] = None; import agauss; import agauss.integrations.jax"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert 'agauss.integrations.jax needs jax: pip install "agauss[jax]"' in found.stderr
+
+
+def test_the_plain_form_is_the_likelihood_of_itself():
+    """The oracle's own check: KL by the plain form is the mean of log q - log p over many samples."""
+    p = jnp.asarray(np.random.default_rng(1).normal(size=(1, 4, 1)).astype(np.float32))
+    z = agj.sample(jnp.broadcast_to(p[:, :2], (1, 2, 200_000)), p[:, 2:], rng=3)
+    log_q = agj.log_prob(z, p[:, :2], p[:, 2:], axis=(0, 1))
+    log_p = -0.5 * (z**2 + math.log(2 * math.pi)).sum(axis=(0, 1))
+    found = log_q - log_p
+    error = float(found.std()) / math.sqrt(len(found))
+    assert abs(float(found.mean()) - float(plain(p, 0.0)[1][0])) < 4 * error

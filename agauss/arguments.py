@@ -111,8 +111,9 @@ def is_number(value: Any) -> bool:
 
 
 def _same_device(name: str, value: Any, model_name: str, model: Any) -> None:
-    if device_of(value) != device_of(model):
-        raise ValueError(f"{name} must be on the device of {model_name}, {device_of(model)}; got {device_of(value)}")
+    device, other = device_of(model), device_of(value)
+    if other != device and None not in (other, device):  # None: a tracer of JAX, which has no device yet
+        raise ValueError(f"{name} must be on the device of {model_name}, {device}; got {other}")
 
 
 def like(value: float, library: Library, model: Any, dtype: Any = None) -> Any:

@@ -168,8 +168,10 @@ class Words:
         self.suffix = "_F64" if bits == 64 else "_F32"
         self.wider = dtype == xp.int64 and bits == 32
 
-    def word(self, c: int) -> Any:
-        return self.xp.asarray(c, dtype=self.dtype, **self.where_to)
+    def word(self, c: Any) -> Any:
+        if isinstance(c, int):
+            return self.xp.asarray(c, dtype=self.dtype, **self.where_to)
+        return self.xp.astype(c, self.dtype)
 
     def low(self, c: Any) -> Any:
         return c & MASK32 if self.dtype == self.xp.int64 else c

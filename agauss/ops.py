@@ -526,8 +526,11 @@ def sample_block(
     place, events = block_of(given.shape, offset, event_size)
     if key is None:
         raise TypeError("key must be one that all blocks share, an int or a Key; got None")
+    limits = limit(bounds, 1)
+    if out is not None:
+        check_out(out, given.library, given.shape, given.dtype)  # before a Generator is advanced
     noise = Noise(as_key(key), strides=row_major((0, *events))).at(place)
-    return _mapped(formulas.sample, given, limit(bounds, 1), out, noise=noise)
+    return _mapped(formulas.sample, given, limits, out, noise=noise)
 
 
 def sample_and_kl(

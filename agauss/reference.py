@@ -169,9 +169,9 @@ class Words:
         self.wider = dtype == xp.int64 and bits == 32
 
     def word(self, c: Any) -> Any:
-        if isinstance(c, int):
-            return self.xp.asarray(c, dtype=self.dtype, **self.where_to)
-        return self.xp.astype(c, self.dtype)
+        if array_api_compat.is_array_api_obj(c):  # of a key
+            return self.xp.astype(c, self.dtype)
+        return self.xp.asarray(c, dtype=self.dtype, **self.where_to)
 
     def low(self, c: Any) -> Any:
         return c & MASK32 if self.dtype == self.xp.int64 else c

@@ -71,6 +71,7 @@ CALLS = {
     "mode": (ag.mode, ("mean", "logvar"), {}),
     "sample": (ag.sample, ("mean", "logvar"), SAMPLE),
     "sample_and_kl": (ag.sample_and_kl, ("parameters",), SAMPLE),
+    "sample_block": (ag.sample_block, ("mean", "logvar"), {"key": 7, "offset": 0, "event_size": 4}),
     "kl_vjp": (ag.kl_vjp, ("mean", "logvar", "mean2", "logvar2"), {"cotangent": 1.0}),
     "normal_kl_vjp": (ag.normal_kl_vjp, ("mean1", "logvar1", "mean2", "logvar2"), {"cotangent": 1.0}),
     "nll_vjp": (ag.nll_vjp, ("x", "mean", "logvar"), {"cotangent": 1.0}),
@@ -97,7 +98,7 @@ def arguments(name, library="numpy", dtype="float32", shape=(2, 4)):
 
 def test_the_table_of_calls_holds_every_function_there_is():
     functions = {name for name in ag.__all__ if inspect.isfunction(getattr(ag, name))}
-    assert functions - {"show_versions", "vjp"} == set(CALLS)
+    assert functions - {"explain", "show_versions", "vjp"} == set(CALLS)
 
 
 @libraries
@@ -418,7 +419,7 @@ def test_a_list_of_axes_is_as_good_as_a_tuple():
 
 OUT = {  # the shape of out for the arguments (2, 4), with axis=1 where there is an axis
     **dict.fromkeys(("kl", "nll", "log_prob", "entropy"), (2,)),
-    **dict.fromkeys(("std", "var", "clamp", "mode", "sample"), (2, 4)),
+    **dict.fromkeys(("std", "var", "clamp", "mode", "sample", "sample_block"), (2, 4)),
     "sample_and_kl": (2, 2),
     "sample_and_kl_vjp": (2, 4),
 }
@@ -433,8 +434,8 @@ def with_axis(name):
     args, options = arguments(name)
     if name in ("kl", "nll", "log_prob", "entropy"):
         options["axis"] = 1
-    if "rng" in options:
-        options["rng"] = np.random.default_rng(3)  # which a refused call must not advance
+    for option in {"rng", "key"} & set(options):
+        options[option] = np.random.default_rng(3)  # which a refused call must not advance
     return args, options
 
 
@@ -1069,7 +1070,7 @@ def test_nan_and_inf_neither_raise_nor_warn(name, library):
     if name.startswith("sample_and_kl"):
         args = [array(library, np.stack([g.ravel() for g in grids], axis=1), "float32")]
     else:
-        args = [array(library, g.ravel(), "float32") for g in grids[: len(arrays)]]
+        args = [array(library, g.reshape(-1, 4), "float32") for g in grids[: len(arrays)]]
     kinds = [{}]
     if name in taking("bounds"):
         kinds = [{"bounds": kind} for kind in (None, "hard", "soft", "straight-through") if kind or name != "clamp"]

@@ -92,7 +92,7 @@ class Ours(NamedTuple):
         fraction = self.floor / self.seconds
         target = "" if self.target is None else f"{self.target:.0%}"
         met = "" if self.target is None else verdict(fraction >= self.target)
-        sizes = f"{self.moved / 1e9:.2f} GB", duration(self.floor), duration(self.seconds)
+        sizes = f"{self.moved / 1e9:.2f} GB", common.duration(self.floor), common.duration(self.seconds)
         return [self.work, self.dtype, *sizes, f"{fraction:.1%}", target, met]
 
 
@@ -107,7 +107,8 @@ class Versus(NamedTuple):
         times = self.theirs / self.ours
         target = "" if self.target is None else f"{self.target:g} x"
         met = "" if self.target is None else verdict(times > self.target)
-        return [self.work, self.peer, duration(self.theirs), duration(self.ours), f"{times:.1f} x", target, met]
+        theirs, ours = common.duration(self.theirs), common.duration(self.ours)
+        return [self.work, self.peer, theirs, ours, f"{times:.1f} x", target, met]
 
 
 class Small(NamedTuple):
@@ -120,7 +121,7 @@ class Small(NamedTuple):
     def cells(self) -> list[str]:
         times = self.events / self.empty
         target = f"under {LAUNCHES:g} x", verdict(times < LAUNCHES)
-        return [self.work, *map(duration, self[1:4]), f"{times:.1f} x", *target]
+        return [self.work, *map(common.duration, self[1:4]), f"{times:.1f} x", *target]
 
 
 class Report:
@@ -144,27 +145,14 @@ class Report:
             self.say("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
 
 
-class DeviceInputs(common.Inputs):
-    """The same inputs, made where the arrays live: gigabytes take long on a host."""
-
-    def __init__(self, shape: str, dtype: str, xp: Any) -> None:
-        sizes = tuple(int(n) for n in shape.split("x"))
-        channels, own = sizes[1] // 2, dtype_of(dtype)
-        generator = xp.random.default_rng(0)
-
-        def normal() -> Any:
-            return generator.standard_normal(sizes, dtype=np.float32).astype(own, copy=False)
-
-        self.xp, self.dtype = xp, dtype
-        self.parameters, self.parameters2 = normal(), normal()
-        self.mean, self.logvar = self.parameters[:, :channels], self.parameters[:, channels:]
-        self.mean2, self.logvar2 = self.parameters2[:, :channels], self.parameters2[:, channels:]
-        self.axes = tuple(range(1, len(sizes)))
-        self.x, self.d_z = self.mean2.copy(), self.logvar2.copy()
-        self.d_kl = xp.full(sizes[0], 0.1, dtype=np.float64 if dtype == "float64" else np.float32)
-        self.z, self.gradient = xp.empty_like(self.x), xp.empty_like(self.parameters)
-        self.q = ag.DiagonalGaussianDistribution(self.parameters)
-        self.q2 = ag.DiagonalGaussianDistribution(self.parameters2)
+def device_inputs(shape: str, dtype: str, xp: Any) -> common.Inputs:
+    """The inputs, made where the arrays live: gigabytes take long on a host."""
+    sizes = tuple(int(n) for n in shape.split("x"))
+    generator = xp.random.default_rng(0)
+    parameters, parameters2 = (
+        generator.standard_normal(sizes, dtype=np.float32).astype(common.dtype_of(dtype), copy=False) for _ in range(2)
+    )
+    return common.Inputs(xp, parameters, parameters2)
 
 
 def main() -> int:
@@ -250,7 +238,7 @@ def measure(xp: Any, report: Report, plan: Plan, start: float) -> bool:
     bandwidth = copied / copy_seconds
     empty_wall, empty = empty_launch(xp, plan)
     report.say(f"- copy, device to device, of {copied / 2e9:.2f} GB: {bandwidth / 1e12:.3g} TB/s read and written")
-    report.say(f"- empty launch: {duration(empty)} by events, {duration(empty_wall)} by the host's clock")
+    report.say(f"- empty launch: {common.duration(empty)} by events, {common.duration(empty_wall)} by the host's clock")
     wrong: list[str] = []
     report.table("Checks", "dtype, result", check_rows(xp, plan, wrong))
     report.say()
@@ -316,7 +304,7 @@ def medians(timed: dict[str, gpu_peers.Timed], plan: Plan) -> dict[str, float]:
 def check_rows(xp: Any, plan: Plan, wrong: list[str]) -> Iterator[list[str]]:
     for dtype in ["float32", *OTHER_DTYPES]:
         try:
-            found = faults(DeviceInputs(f"{rows_in(plan, dtype)}x{plan.event}", dtype, xp))
+            found = faults(device_inputs(f"{rows_in(plan, dtype)}x{plan.event}", dtype, xp))
             told = "; ".join(found) or "all hold"
             wrong += found
         except ModuleNotFoundError as error:  # ml_dtypes, for bfloat16
@@ -389,7 +377,7 @@ def our_rows(xp: Any, plan: Plan, bandwidth: float) -> Iterator[list[str]]:
         shape = f"{max(1, rows_in(plan, dtype) // halves)}x{plan.event}"
         for work in works:
             try:
-                a = DeviceInputs(shape, dtype, xp)
+                a = device_inputs(shape, dtype, xp)
                 timed = gpu_peers.Timed(partial(common.OURS[work], a), gpu_peers.clock_of(xp))
                 seconds = medians({work: timed}, plan)[work]
                 moved = bytes_moved(work, a)
@@ -415,7 +403,7 @@ def small_rows(xp: Any, plan: Plan, empty: float) -> Iterator[list[str]]:
     clock = gpu_peers.clock_of(xp)
     for work in ("sample and kl", "sample and kl vjp"):
         try:
-            call = partial(common.OURS[work], DeviceInputs(plan.video, "float16", xp))
+            call = partial(common.OURS[work], device_inputs(plan.video, "float16", xp))
             call()
             wall, events, alone = (
                 median(timer() for _ in range(plan.rounds))
@@ -431,7 +419,7 @@ def small_rows(xp: Any, plan: Plan, empty: float) -> Iterator[list[str]]:
 
 
 def peer_rows(xp: Any, plan: Plan, deadline: float) -> Iterator[list[str]]:
-    a = DeviceInputs(f"{plan.rows}x{plan.event}", "float32", xp)
+    a = device_inputs(f"{plan.rows}x{plan.event}", "float32", xp)
     for peer in gpu_peers.PEERS:
         for work in peer.works if peer.name in plan.peers else []:
             target = (FASTER_SAMPLE if work == "sample" else {}).get(peer.name, FASTER.get(peer.name))
@@ -455,21 +443,6 @@ def free(xp: Any) -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def dtype_of(name: str) -> np.dtype:
-    if name == "bfloat16":
-        from ml_dtypes import bfloat16
-
-        return np.dtype(bfloat16)
-    return np.dtype(name)
-
-
-def duration(seconds: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-6:.3g} us"
 
 
 def brief(error: Exception) -> str:

@@ -1,7 +1,9 @@
 """What the checks need of NumPy, PyTorch, JAX and CuPy beyond their arrays' own methods; knows no Gaussian."""
 
+import sys
 from collections.abc import Callable
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -151,6 +153,7 @@ class CuPy(NumPy):
         super().__init__()
         self.cupy = import_module("cupy")
         self.kind = self.cupy.ndarray
+        self.array(0.0)  # an error without a GPU
 
     def array(self, values: Any) -> Any:
         return self.cupy.array(values)
@@ -181,8 +184,9 @@ class CuPy(NumPy):
 LIBRARIES = {library.name: library for library in (NumPy, PyTorch, Jax, CuPy)}
 
 
-def library_of_class(cls: type, module: Any) -> str:
-    """The library whose names a class's module holds (PyTorch first, then JAX, then CuPy), and else NumPy."""
-    owners = {str(getattr(value, "__module__", None) or getattr(value, "__name__", "")) for value in vars(module).values()}
-    tops = {owner.partition(".")[0] for owner in owners}
-    return next((name for name in (PyTorch.name, Jax.name, CuPy.name) if name in tops), NumPy.name)
+def library_of_class(cls: type) -> str:
+    """The library that a class's module has names of: PyTorch, else JAX, else CuPy, else NumPy."""
+    values = list(vars(sys.modules[cls.__module__]).values())
+    owners = [v.__name__ if isinstance(v, ModuleType) else getattr(v, "__module__", None) for v in values]
+    used = {owner.partition(".")[0] for owner in owners if isinstance(owner, str)}
+    return next((name for name in (PyTorch.name, Jax.name, CuPy.name) if name in used), NumPy.name)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-LOG_2PI = Decimal("1.837877066409345483560659472811235")
+LOG_2PI = np.asarray(Decimal("1.837877066409345483560659472811235"))
 ONE = np.asarray(Decimal(1))
 
 exp = np.frompyfunc(Decimal.exp, 1, 1)
@@ -41,6 +41,14 @@ def cancelled(terms: Sequence[Any], axes: tuple[int, ...] = ()) -> Truth:
     return Truth(value, abs(value))
 
 
+def std(logvar: Any) -> list[Any]:
+    return [exp(exact(logvar) / 2)]
+
+
+def var(logvar: Any) -> list[Any]:
+    return [exp(exact(logvar))]
+
+
 def kl(mean: Any, logvar: Any, mean2: Any = 0.0, logvar2: Any = 0.0) -> list[Any]:
     """(d^2 / var2 + var / var2 - 1 - logvar + logvar2) / 2, as terms."""
     mean, logvar, mean2, logvar2 = map(exact, (mean, logvar, mean2, logvar2))
@@ -48,10 +56,21 @@ def kl(mean: Any, logvar: Any, mean2: Any = 0.0, logvar2: Any = 0.0) -> list[Any
     return [term / 2 for term in terms]
 
 
+def kl_gradient(mean: Any, logvar: Any) -> tuple[list[Any], list[Any]]:
+    """mean and (var - 1) / 2: by the mean and by the log-variance, as terms."""
+    return [exact(mean)], [exp(exact(logvar)) / 2, -ONE / 2]
+
+
 def nll(x: Any, mean: Any, logvar: Any) -> list[Any]:
     """(log(2 pi) + logvar + (x - mean)^2 / var) / 2, as terms."""
     x, mean, logvar = map(exact, (x, mean, logvar))
-    return [LOG_2PI * ONE / 2, logvar / 2, (x - mean) ** 2 / exp(logvar) / 2]
+    return [LOG_2PI / 2, logvar / 2, (x - mean) ** 2 / exp(logvar) / 2]
+
+
+def nll_gradient(x: Any, mean: Any, logvar: Any) -> tuple[list[Any], list[Any]]:
+    """(mean - x) / var and (1 - (x - mean)^2 / var) / 2: by the mean and by the log-variance, as terms."""
+    x, mean, logvar = map(exact, (x, mean, logvar))
+    return [(mean - x) / exp(logvar)], [ONE / 2, -((x - mean) ** 2) / exp(logvar) / 2]
 
 
 def sample(mean: Any, logvar: Any, eps: Any) -> list[Any]:
@@ -59,9 +78,15 @@ def sample(mean: Any, logvar: Any, eps: Any) -> list[Any]:
     return [exact(mean), exp(exact(logvar) / 2) * exact(eps)]
 
 
-def ulps(got: Any, truth: Truth) -> float:
-    """The largest error, in units in the last place; inf where a value is not finite."""
-    if not np.all(np.isfinite(got)):
-        return float("inf")
+def sample_gradient(logvar: Any, eps: Any) -> tuple[list[Any], list[Any]]:
+    """1 and std * eps / 2: by the mean and by the log-variance, as terms."""
+    by_logvar = exp(exact(logvar) / 2) * exact(eps) / 2
+    return [np.broadcast_to(ONE, by_logvar.shape)], [by_logvar]
+
+
+def ulps(got: Any, truth: Truth) -> Any:
+    """Errors in units in the last place, float64; inf where a value is not finite."""
+    finite = np.isfinite(got)
     units = np.spacing(truth.size.astype(np.float64).astype(got.dtype))
-    return float(np.max(abs(exact(got) - truth.value) / exact(units)))
+    errors = abs(exact(np.where(finite, got, 0)) - truth.value) / exact(units)
+    return np.where(finite, errors.astype(np.float64), np.inf)

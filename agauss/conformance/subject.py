@@ -10,7 +10,7 @@ from agauss.conformance.libraries import NumPy
 from agauss.conformance.oracles import Truth, ulps
 from agauss.dispatch import dtype_name
 
-Finding = tuple[bool, str]  # whether it is right, and what came
+Finding = tuple[bool, str]  # whether it is right, and what came, empty where that is plain
 Findings = Iterator[Finding]
 SOURCES = ("rng", "generator", "key")
 WIDE = {"float16": "float32", "float32": "float32", "float64": "float64"}  # the dtype of sums
@@ -46,26 +46,33 @@ class Subject:
         if tuple(got.shape) != truth.value.shape:
             return False, f"{name} of shape {tuple(got.shape)}"
         values = self.library.host(got)
-        error = ulps(values, truth)
-        if error <= bound:
-            return True, f"{name} {error:.1f} ulp off"
-        return False, f"{name} {error:.2g} ulp off, e.g. {values.flat[0]:.8g} for {float(truth.value.flat[0]):.8g}"
+        errors = ulps(values, truth)
+        worst = np.unravel_index(np.argmax(errors), errors.shape)
+        came = f"{name} {errors[worst]:.1f} ulp off"
+        if errors[worst] <= bound:
+            return True, came
+        return False, f"{name} {errors[worst]:.2g} ulp off: {values[worst]:.8g} for {float(truth.value[worst]):.8g}"
 
     def equal(self, name: str, got: Any, want: Any) -> Finding:
         """Whether an array of the subject's has just these values."""
         if tuple(got.shape) != np.shape(want):
             return False, f"{name} of shape {tuple(got.shape)}"
         values = self.library.host(got)
-        if np.array_equal(values, want):
-            return True, f"{name} right"
         few = np.size(want) <= 4
-        return False, f"{name} {values.tolist() if few else f'wrong in {np.sum(values != want)} elements'}"
+        came = f"{name} {values.tolist() if few else f'wrong in {np.sum(values != want)} elements'}"
+        return silent(np.array_equal(values, want), came)
 
-    def form(self, x: Any) -> tuple[tuple[int, ...], str]:
-        """The shape and the dtype of an array, which is of the subject's library."""
-        if not isinstance(x, self.library.kind):
-            raise TypeError(f"a {type(x).__name__} came, not an array of {self.library.name}")
-        return tuple(x.shape), dtype_name(x.dtype)
+    def form(self, name: str, got: Any, shape: tuple[int, ...], dtype: str) -> Finding:
+        """Whether this is an array of the subject's library, of a shape and a dtype."""
+        if not isinstance(got, self.library.kind):
+            return False, f"{name} a {type(got).__name__}, not an array of {self.library.name}"
+        found = tuple(got.shape), dtype_name(got.dtype)
+        return silent(found == (shape, dtype), f"{name} of shape {found[0]}, {found[1]}")
+
+
+def silent(right: bool, came: str) -> Finding:
+    """A finding that is worth no word where it is right."""
+    return bool(right), "" if right else came
 
 
 class Check(NamedTuple):

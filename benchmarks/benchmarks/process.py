@@ -73,7 +73,7 @@ def _child(code: str, **variables: str) -> Any:
 
 def first_call(work: str) -> float:
     """Seconds of the first call, with all that it imports. To be run in a new process."""
-    inputs = common.Inputs(common.MAIN, "float32")
+    inputs = common.inputs(common.MAIN, "float32")
     start = time.perf_counter()
     common.OURS[work](inputs)
     return time.perf_counter() - start
@@ -85,8 +85,8 @@ def peaks(shape: str, dtype: str) -> dict[str, int]:
     Linux's own high-water mark, set back right before the call. A tiny call on one thread comes first, which loads
     the kernel; what the threads themselves need counts.
     """
-    tiny = common.Inputs("x".join(str(min(int(n), 4)) for n in shape.split("x")), dtype)
-    inputs = common.Inputs(shape, dtype)
+    tiny = common.inputs("x".join(str(min(int(n), 4)) for n in shape.split("x")), dtype)
+    inputs = common.inputs(shape, dtype)
     found = {}
     for work, call in common.OURS.items():
         call(tiny)

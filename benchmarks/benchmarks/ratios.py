@@ -1,4 +1,4 @@
-"""Our time over a peer's, or over a floor's, both measured in turns in one process: what other machines can repeat."""
+"""Our time over a peer's or the floor's, both measured in turns in one process: what other machines can repeat."""
 
 from functools import partial
 
@@ -6,20 +6,16 @@ from . import common, peers
 
 
 class Ratios:
-    param_names = ("pair", "dtype", "shape")
     params = (list(peers.PAIRS), ["float32", "float64"], [common.MAIN])
+    param_names = ("pair", "dtype", "shape")
     unit = "ours / theirs"
 
     def setup(self, pair, dtype, shape):
-        work, peer = peers.PAIRS[pair]
-        inputs = common.Inputs(shape, dtype)
-        try:
-            self.calls = {"ours": partial(common.OURS[work], inputs), "theirs": peers.PEERS[work][peer](inputs)}
-            for call in self.calls.values():
-                call()
-        except ImportError as error:
-            raise NotImplementedError(str(error)) from error
+        a = common.inputs(shape, dtype)
+        ours = partial(common.OURS[peers.PAIRS[pair][0]], a)
+        ours()
+        self.calls = {"ours": ours, "theirs": peers.peer_call(pair, a)}
 
     def track_ratio(self, pair, dtype, shape):
-        seconds = common.interleaved(self.calls, rounds=15)
+        seconds = common.interleaved(self.calls, rounds=common.ROUNDS)
         return seconds["ours"] / seconds["theirs"]

@@ -1,26 +1,62 @@
-"""Calls on small arrays, where what counts is what Python costs: 16 rows of 40 parameters."""
+"""Calls on small arrays, where what counts is what Python costs: 16 rows of 40 parameters, and a single element."""
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 import agauss as ag
 
 from . import common, peers
+from .common import Call, imported
 
 SHAPE = "16x40"
-CALLS: dict[str, Callable[[common.Inputs], Callable[[], Any]]] = {
+
+
+def _element(a: common.Inputs) -> Call:
+    mean, logvar = np.zeros(1, np.float32), np.zeros(1, np.float32)
+    return lambda: ag.kl(mean, logvar)
+
+
+def _tensors(backward: bool) -> Callable[[common.Inputs], Call]:
+    def make(a: common.Inputs) -> Call:
+        torch, module = imported("torch"), imported("agauss.integrations.torch")
+        p, d_z, d_kl = (torch.from_numpy(array) for array in (a.parameters, a.d_z, a.d_kl))
+        if not backward:
+            return lambda: module.DiagonalGaussianDistribution(p).kl()
+        p.requires_grad_()
+
+        def step() -> Any:
+            values = module.sample_and_kl(p, rng=7)
+            return torch.autograd.grad(values, p, (d_z, d_kl))
+
+        return step
+
+    return make
+
+
+def _theirs(pair: str) -> Callable[[common.Inputs], Call]:
+    return lambda a: peers.peer_call(pair, a)
+
+
+CALLS: dict[str, Callable[[common.Inputs], Call]] = {
+    "kl of one element": _element,
     "kl function": lambda a: lambda: ag.kl(a.mean, a.logvar, axis=1),
     "q.kl() with construction": lambda a: lambda: ag.DiagonalGaussianDistribution(a.parameters).kl(),
-    "numpy": peers.numpy_kl,
-    "torch eager": peers.torch_kl,
+    "kl: numpy": _theirs("kl: numpy"),
+    "kl: torch eager": _theirs("kl: torch eager"),
+    "q.kl() with construction, tensors": _tensors(backward=False),
+    "forward and backward": lambda a: lambda: common.forward_and_backward(a),
+    "forward and backward, tensors": _tensors(backward=True),
+    "forward and backward: torch eager": _theirs("forward and backward: torch eager"),
 }
 
 
 class Small:
-    param_names = ("call", "dtype")
     params = (list(CALLS), ["float32", "float64"])
+    param_names = ("call", "dtype")
     unit = "seconds"
 
     def track_call(self, call, dtype):
         """By our own clock: asv's does setup between any two calls."""
-        return common.interleaved({call: CALLS[call](common.Inputs(SHAPE, dtype))}, rounds=10)[call]
+        return common.interleaved({call: CALLS[call](common.inputs(SHAPE, dtype))}, common.ROUNDS)[call]

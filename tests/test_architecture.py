@@ -30,7 +30,7 @@ LAYERS = (
     ("distributions",),
     ("algebra", "likelihood", "multivariate", "vae", "latents", "versions", "explanation"),
     ("agauss",),
-    ("integrations", "cli"),
+    ("integrations", "cli", "conformance"),
     ("__main__",),
 )
 LAYER = {name: height for height, names in enumerate(LAYERS) for name in names}
@@ -141,7 +141,12 @@ def test_the_search_for_libraries_finds_them():
 
 
 @pytest.mark.parametrize(
-    "module", [m for m in MODULES if part_of(m) not in ("dispatch", "versions", "cuda", "blocks", "traced", "integrations")]
+    "module",
+    [
+        m
+        for m in MODULES
+        if part_of(m) not in ("dispatch", "versions", "cuda", "blocks", "traced", "integrations", "conformance")
+    ],
 )
 def test_only_dispatch_names_array_libraries(module):
     """But for versions.py, which reports them, what is made for one, and as_key, which knows CuPy's Generator."""

@@ -1,8 +1,13 @@
-"""What the reference implementations get wrong, row by row, and that replacing one import is enough."""
+"""What the reference implementations get wrong, row by row, that replacing one import is enough, and that
+`python -m agauss.conformance` tells right from wrong."""
 
 import math
+import os
+import re
+import subprocess
 import sys
 import tracemalloc
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -25,6 +30,14 @@ from oracles import (
 )
 
 import agauss as ag
+from agauss.conformance import Row, run
+from agauss.conformance.__main__ import main, shortened, table
+from agauss.conformance.faults import FAULTS
+from agauss.conformance.formulas import FORMULAS
+from agauss.conformance.libraries import NumPy, library_of_class
+from agauss.conformance.subject import Check, Subject
+from agauss.conformance.suite import row_of
+from agauss.integrations import torch as agt
 
 SHAPES = [(3, 6), (3, 6, 5), (3, 8, 4, 6), (3, 8, 2, 4, 6), (1, 2)]
 HALF = ("float16", "bfloat16")
@@ -694,3 +707,628 @@ def test_normal_kl_does_not_clamp():
     torch.testing.assert_close(
         ag.normal_kl(zero, logvar, zero, zero), plain_normal_kl(zero, logvar, zero, zero), rtol=1e-14, atol=0
     )
+
+
+# python -m agauss.conformance
+
+CHECKS = [check.name for check in (*FAULTS, *FORMULAS)]
+NEAR_THE_PRIOR = [f"kl at mean 0, logvar {logvar}" for logvar in ("1e-02", "1e-03", "1e-04", "1e-05")]
+CPU_AND_GPU = "one seed, CPU and GPU"
+BY_AUTOGRAD = [
+    "logvar outside [-30, 20]: gradient",
+    "logvar outside, on request",
+    "gradient of kl",
+    "gradient of nll",
+    "gradient of sample",
+]
+
+
+class ReferenceDistribution(PlainDistribution):
+    """The field's class with what PlainDistribution leaves out: its noise, and its kl and nll where deterministic."""
+
+    def __init__(self, parameters, deterministic=False):
+        super().__init__(parameters, deterministic)
+        self.parameters, self.deterministic = parameters, deterministic
+
+    def sample(self):
+        return super().sample(torch.randn(self.mean.shape).to(self.parameters.device))
+
+    def kl(self, other=None):
+        return torch.Tensor([0.0]) if self.deterministic else super().kl(other)
+
+    def nll(self, x, dims=(1, 2, 3)):
+        return torch.Tensor([0.0]) if self.deterministic else super().nll(x, dims)
+
+
+def reference_normal_kl(*arguments):
+    tensor = next(a for a in arguments if isinstance(a, torch.Tensor))
+    return plain_normal_kl(*(a if isinstance(a, torch.Tensor) else torch.tensor(a).to(tensor) for a in arguments))
+
+
+def results(rows, result):
+    return [row.name for row in rows if row.result == result]
+
+
+def failing(cls, arrays="numpy", normal_kl=None):
+    return results(run(cls, arrays, normal_kl), "fail")
+
+
+def came(cls, name, arrays="numpy", normal_kl=None):
+    (row,) = (row for row in run(cls, arrays, normal_kl) if row.name == name)
+    return row.came
+
+
+def test_the_reference_fails_on_just_the_rows_of_the_fault_table():
+    rows = run(ReferenceDistribution, "torch", reference_normal_kl)
+    # Of the table, a gradient of 0 outside the bounds is common to all, and one machine has no GPU.
+    same = "logvar outside [-30, 20]: gradient"
+    assert results(rows, "fail") == [check.name for check in FAULTS if check.name not in (same, CPU_AND_GPU)]
+    assert results(rows, "pass") == [same, *(check.name for check in FORMULAS)]
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ("5-D: kl and nll", "kl of shape (2, 5)"),
+        ("2-D: kl and nll", "IndexError: Dimension out of range"),
+        ("deterministic: kl and nll", "kl of shape (1,), float32"),
+        ("kl to a deterministic distribution", "to its mean [nan, nan]"),
+        ("deterministic: sample", "the global generator advanced"),
+        ("odd channel count", "no error"),
+        ("editing mean", "the parameters changed"),
+        ("editing mode()", "the distribution changed"),
+        ("memory held by a distribution", "2.5 x the parameters"),
+        ("kl at mean 0, logvar 1e-05", "for 2.5000082e-11"),
+        ("logvar outside, on request", "TypeError: "),
+        ("normal_kl: integer first array", "no error; [0.5, 2.0] for [0.5744, 2.0744]"),
+    ],
+)
+def test_a_row_says_what_came(row, what):
+    assert what in came(ReferenceDistribution, row, "torch", reference_normal_kl)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_the_distribution_passes_in_full(library):
+    rows = run(ag.DiagonalGaussianDistribution, library, ag.normal_kl)
+    expected = [CPU_AND_GPU] if library == "torch" else [CPU_AND_GPU, *BY_AUTOGRAD]
+    assert {row.name: row.came for row in rows if row.result == "fail"} == {}
+    assert [row.name for row in rows] == CHECKS
+    assert set(results(rows, "n/a")) - {CPU_AND_GPU} == set(expected) - {CPU_AND_GPU}
+
+
+def test_the_integration_of_torch_passes_in_full():
+    rows = run(agt.DiagonalGaussianDistribution, "torch", agt.normal_kl)
+    assert {row.name: row.came for row in rows if row.result != "pass" and row.name != CPU_AND_GPU} == {}
+
+
+# Each check is seen to fail: classes with one fault each
+
+Right = ag.DiagonalGaussianDistribution
+LATENTS = (2, 3, 4, 5)
+MUTANTS = {}  # (row, fault) -> class, arrays, normal_kl
+
+
+def mutant(row, fault, arrays="numpy", normal_kl=ag.normal_kl):
+    def add(cls):
+        MUTANTS[row, fault] = cls, arrays, normal_kl
+        return cls
+
+    return add
+
+
+def method_mutant(row, fault, name, method, base=Right, arrays="numpy"):
+    """A class that has one method, or property, of its own, which is given the right one's value."""
+    right = getattr(base, name)
+
+    def changed(self, *args, **kwargs):
+        value = right.fget(self) if isinstance(right, property) else right(self, *args, **kwargs)
+        return method(self, value, *args, **kwargs)
+
+    if name == "sample":
+        changed = sample_mutant(changed)
+    changed = property(changed) if isinstance(right, property) else changed
+    mutant(row, fault, arrays)(type(f"Wrong{len(MUTANTS)}", (base,), {name: changed, "__doc__": "Wrong."}))
+
+
+def sample_mutant(changed):
+    def sample(self, rng=None, *, index=None):
+        return changed(self, rng, index=index)
+
+    return sample
+
+
+# Ranks
+method_mutant("5-D: kl and nll", "shape", "kl", lambda q, v, *_: np.repeat(v, 5, 0) if len(q.shape) == 5 else v)
+method_mutant("5-D: kl and nll", "nll", "nll", lambda q, v, *_: v * (1 + 1e-5) if len(q.shape) == 5 else v)
+method_mutant("2-D: kl and nll", "value", "nll", lambda q, v, *_: v * (1 + 1e-5) if len(q.shape) == 2 else v)
+method_mutant("3-D: kl and nll", "inf", "kl", lambda q, v, *_: v * np.inf if len(q.shape) == 3 else v)
+
+# deterministic=True
+method_mutant(
+    "deterministic: kl and nll", "dtype", "kl", lambda q, v, *_: v.astype("float32") if q.deterministic and not _ else v
+)
+method_mutant("deterministic: kl and nll", "shape", "nll", lambda q, v, *_: v[:1] if q.deterministic else v)
+method_mutant("deterministic: kl and nll", "value", "nll", lambda q, v, *_: v + 1 if q.deterministic else v)
+method_mutant(
+    "deterministic: kl and nll",
+    "device",
+    "kl",
+    lambda q, v, *_: torch.zeros(v.shape, dtype=v.dtype) if q.deterministic and not _ else v,
+    agt.DiagonalGaussianDistribution,
+    "torch",
+)
+for fault, wrong in {
+    "nan at its mean": lambda same: np.where(same, np.nan, np.inf),
+    "finite elsewhere": lambda same: np.where(same, np.inf, 1.0),
+}.items():
+    method_mutant(
+        "kl to a deterministic distribution",
+        fault,
+        "kl",
+        lambda q, v, other=None, *, wrong=wrong: (
+            wrong(np.full(v.shape, np.array_equal(q.mean, other.mean)))
+            if other and other.deterministic and not q.deterministic
+            else v
+        ),
+    )
+method_mutant(
+    "kl to a deterministic distribution",
+    "points",
+    "kl",
+    lambda q, v, other=None: np.zeros_like(v) if other and other.deterministic and q.deterministic else v,
+)
+method_mutant(
+    "deterministic: sample", "rng", "sample", lambda q, v, rng, **_: (q.deterministic and rng and rng.random(), v)[1]
+)
+method_mutant(
+    "deterministic: sample",
+    "global",
+    "sample",
+    lambda q, v, *_, **__: (q.deterministic and np.random.random(), v)[1],  # noqa: NPY002
+)
+method_mutant("deterministic: sample", "value", "sample", lambda q, v, *_, **__: v + q.deterministic)
+method_mutant("deterministic: std, var and mode", "std", "std", lambda q, v: v + q.deterministic)
+
+
+# Arguments and memory
+@mutant("odd channel count", "accepted")
+class AcceptsOdd(Right):
+    def __init__(self, parameters, *args, **kwargs):
+        super().__init__(parameters[:, : parameters.shape[1] // 2 * 2], *args, **kwargs)
+
+
+@mutant("odd channel count", "unclear")
+class UnclearAboutOdd(Right):
+    def __init__(self, parameters, *args, **kwargs):
+        if parameters.shape[1] % 2:
+            raise ValueError("bad shape")
+        super().__init__(parameters, *args, **kwargs)
+
+
+@mutant("editing mean", "an alias")
+class MeanIsAnAlias(Right):
+    """Says nothing of it."""
+
+    @property
+    def mean(self):
+        return self._mean
+
+
+@mutant("editing mode()", "an alias of the parameters")
+class ModeIsAnAlias(Right):
+    def mode(self):
+        return self._mean
+
+
+@mutant("editing mode()", "an alias of a copy")
+class ModeIsAnAliasOfACopy(Right):
+    def mode(self):
+        if not hasattr(self, "copy"):
+            self.copy = self._mean.copy()
+            self._mean = self.copy
+            self._logvar = self._logvar.copy()
+        return self.copy
+
+
+@mutant("memory held by a distribution", "in a slot")
+class KeepsStd(Right):
+    __slots__ = ("kept",)
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.kept = [super().std]
+
+
+@mutant("memory held by a distribution", "after use")
+class RemembersStd(Right):
+    @property
+    def std(self):
+        if "kept" not in self.__dict__:
+            self.kept = {"std": super().std}
+        return self.kept["std"]
+
+
+@mutant("memory held by a distribution", "torch", "torch")
+class KeepsVar(agt.DiagonalGaussianDistribution):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.kept = super().var
+
+
+# Half precision
+
+
+def is_half(q):
+    return q.dtype == np.float16
+
+
+method_mutant("float16, logvar 20", "var", "var", lambda q, v: v * (np.inf if is_half(q) and v.max() > 1e5 else 1))
+method_mutant("float16, logvar 20", "kl", "kl", lambda q, v, *_: v * np.inf if is_half(q) and v.max() > 1e6 else v)
+method_mutant(
+    "float16, logvar -30", "dtype of var", "var", lambda q, v: v.astype("float16") if is_half(q) and v.max() < 1 else v
+)
+method_mutant(
+    "float16, logvar -30",
+    "dtype of nll",
+    "nll",
+    lambda q, v, *_: v.astype("float16") if is_half(q) and v.size == 1 else v,
+)
+method_mutant("float16, logvar -30", "var", "var", lambda q, v: v * (not is_half(q) or v.min() > 1e-9))
+method_mutant("float16, logvar -30", "nll", "nll", lambda q, v, *_: v * np.nan if is_half(q) and v.size == 1 else v)
+method_mutant(
+    "float16, 4 x 64 x 64, logvar -20", "inf", "kl", lambda q, v, *_: v * np.inf if q.mean[0].size == 2**14 else v
+)
+method_mutant("float16: sample", "float32", "sample", lambda q, v, *_, **__: v.astype("float32") if is_half(q) else v)
+
+# Near the prior
+for row, near in zip(NEAR_THE_PRIOR, (1e-2, 1e-3, 1e-4, 1e-5), strict=True):
+    method_mutant(
+        row,
+        "8 ulp",
+        "kl",
+        lambda q, v, *_, logvar=near: (
+            v * np.float32(1 + 1e-6) if v.size == 1 and abs(q.logvar.max() / logvar - 1) < 0.1 else v
+        ),
+    )
+
+
+# Log-variances outside the bounds
+
+
+@mutant("logvar outside [-30, 20]: gradient", "passes", "torch")
+class StraightThroughByDefault(agt.DiagonalGaussianDistribution):
+    def __init__(self, parameters, deterministic=False, *, bounds="straight-through"):
+        super().__init__(parameters, deterministic, bounds=bounds)
+
+
+@mutant("logvar outside, on request", "ignored", "torch")
+class AlwaysHard(agt.DiagonalGaussianDistribution):
+    def __init__(self, parameters, deterministic=False, *, bounds=None):
+        super().__init__(parameters, deterministic)
+
+
+@mutant("logvar outside, on request", "unknown", "torch")
+class WithoutBounds(agt.DiagonalGaussianDistribution):
+    def __init__(self, parameters, deterministic=False):
+        super().__init__(parameters, deterministic)
+
+
+method_mutant("logvar outside, counted", "one more", "saturated", lambda q, v: v + 1)
+
+# normal_kl
+
+
+mutant("normal_kl: integer first array", "truncates", normal_kl=lambda a, *rest: ag.normal_kl(a * 1.0, *rest))(Right)
+
+
+def unclear_normal_kl(mean1, *rest):
+    if mean1.dtype.kind == "i":
+        raise TypeError("wrong")
+    return ag.normal_kl(mean1, *rest)
+
+
+mutant("normal_kl: integer first array", "unclear", normal_kl=unclear_normal_kl)(Right)
+
+
+def clamping_normal_kl(mean1, logvar1, mean2, logvar2):
+    return ag.normal_kl(mean1, ag.clamp(logvar1, bounds="hard") if np.ndim(logvar1) else logvar1, mean2, logvar2)
+
+
+mutant("normal_kl", "clamps", normal_kl=clamping_normal_kl)(Right)
+mutant("normal_kl", "numbers", normal_kl=lambda a, b, c, d: ag.normal_kl(a, b, c, d) * (1 if np.ndim(b) else 1.1))(
+    Right
+)
+
+# Noise
+
+
+@mutant("one seed, a batch of 10 and ten of 1", "index ignored")
+class IgnoresIndex(Right):
+    def sample(self, rng=None, *, index=None):
+        return super().sample(rng)
+
+
+@mutant("sample: seeds", "a second call")
+class DrawsAnew(Right):
+    def sample(self, rng=None, *, index=None):
+        again, self.drawn = getattr(self, "drawn", False), not self.deterministic
+        return super().sample(rng.spawn(1)[0] if again else rng, index=index)
+
+
+@mutant("sample: seeds", "one for all")
+class OneSeed(Right):
+    def sample(self, rng=None, *, index=None):
+        return super().sample(None if self.deterministic else 1, index=index)
+
+
+# Formulas
+method_mutant("shapes and dtypes", "dtype", "nll", lambda q, v, *_: v if q.deterministic else v.astype("float32"))
+method_mutant(
+    "shapes and dtypes",
+    "library",
+    "kl",
+    lambda q, v, other=None: list(v) if other is q else v,
+)
+method_mutant("mean, logvar and mode", "not clamped", "logvar", lambda q, v: q._logvar)
+method_mutant("mean, logvar and mode", "mean", "mean", lambda q, v: v * (1 + (v.dtype == np.float64) * 1e-15))
+method_mutant("mean, logvar and mode", "mode", "mode", lambda q, v: v * (1 + (v.dtype == np.float64) * 1e-15))
+method_mutant("std and var", "std", "std", lambda q, v: v * v.dtype.type(1 + 1e-6 * (v.dtype == np.float32)))
+method_mutant("std and var", "var", "var", lambda q, v: v * v.dtype.type(1 + 1e-15 * (v.dtype == np.float64)))
+
+
+def here(q):
+    return q.shape == LATENTS and not q.deterministic
+
+
+method_mutant("kl", "value", "kl", lambda q, v, *other: v * v.dtype.type(1 + 1e-5) if here(q) and not other else v)
+method_mutant(
+    "kl to another", "value", "kl", lambda q, v, *other: v * v.dtype.type(1 + 1e-5) if here(q) and other else v
+)
+method_mutant("nll", "value", "nll", lambda q, v, *_: v * v.dtype.type(1 + 1e-5) if here(q) and len(_) == 1 else v)
+method_mutant("nll over dims [2, 3]", "shape", "nll", lambda q, v, *_: v.sum(axis=1) if len(_) == 2 else v)
+method_mutant(
+    "sample",
+    "var for std",
+    "sample",
+    lambda q, v, *_, **__: v if is_half(q) or q.deterministic else q.mean + q.std * (v - q.mean),
+)
+for fault, change in {
+    "mean": lambda eps: eps + np.float32(0.1),
+    "variance": lambda eps: eps * np.float32(1.1),
+    "fourth moment": np.sign,
+    "neighbours' product": lambda eps: np.repeat(eps[..., ::2], 2, axis=-1)[..., : eps.shape[-1]],
+    "samples' product": lambda eps: np.concatenate([eps[:5], eps[:5]])[[0, 5, 1, 6, 2, 7, 3, 8, 4, 9]],
+}.items():
+    method_mutant(
+        "noise",
+        fault,
+        "sample",
+        lambda q, v, *_, change=change, **__: change(v) if len(v) == 10 and not q.logvar.any() else v,
+    )
+
+# Gradients: the value as it is, and a thousandth more of its slope
+for row in ("kl", "nll", "sample"):
+    name = row
+    method_mutant(
+        f"gradient of {row}",
+        "value",
+        name,
+        lambda q, v, *_, **__: v + 0.001 * (v - v.detach()) if q._mean.requires_grad else v,
+        agt.DiagonalGaussianDistribution,
+        "torch",
+    )
+
+
+class DrawsElsewhere(Right):
+    """Other noise for arrays that are read-only, which stand for those on a GPU."""
+
+    def sample(self, rng=None, *, index=None):
+        if not (self.deterministic or self._mean.flags.writeable):
+            rng = rng.spawn(1)[0]
+        return super().sample(rng, index=index)
+
+
+mutant(CPU_AND_GPU, "other noise")(DrawsElsewhere)
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+@pytest.fixture
+def two_devices(monkeypatch):
+    monkeypatch.setattr(NumPy, "twins", lambda self, x: (x, read_only(x)))
+
+
+@pytest.mark.parametrize(("row", "fault"), MUTANTS, ids=lambda value: value.replace(" ", "_"))
+def test_a_fault_fails_its_own_row_alone(row, fault, two_devices):
+    cls, arrays, normal_kl = MUTANTS[row, fault]
+    rows = run(cls, arrays, normal_kl)
+    assert {found.name: found.came for found in rows if found.result == "fail"}.keys() == {row}
+    if row == "noise":
+        assert came(cls, row).startswith(fault)
+
+
+def test_every_check_has_been_seen_to_fail():
+    assert {row for row, _ in MUTANTS} == set(CHECKS)
+
+
+def test_the_class_without_a_fault_passes_on_two_devices(two_devices):
+    rows = run(Right, "numpy", ag.normal_kl)
+    assert results(rows, "fail") == []
+    assert CPU_AND_GPU in results(rows, "pass")
+
+
+# What a class may look like
+
+
+class Seeded(PlainDistribution):
+    """Draws with a generator, if one is given, and one number more than it needs where deterministic."""
+
+    def __init__(self, parameters, deterministic=False):
+        super().__init__(parameters, deterministic)
+
+    def sample(self, generator=None):
+        return super().sample(torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype))
+
+
+class Numbered:
+    """The class's noise in NumPy, from a Generator."""
+
+    def __init__(self, parameters, deterministic=False):
+        self.mean, self.logvar = np.split(parameters, 2, axis=1)
+
+    def sample(self, rng):
+        return self.mean + np.exp(self.logvar / 2) * rng.standard_normal(self.mean.shape, self.mean.dtype)
+
+
+def test_noise_is_seeded_by_the_first_argument_of_sample_that_can_be():
+    def named(*names):
+        arguments = ", ".join(("self", *(f"{name}=None" for name in names)))
+        return type("Named", (), {"sample": eval(f"lambda {arguments}: None")})
+
+    for names, expected in (
+        (("generator", "rng"), "rng"),
+        (("key", "generator"), "generator"),
+        (("index", "key"), "key"),
+        (("index",), None),
+        ((), None),
+    ):
+        assert Subject(named(*names), NumPy()).source_name == expected
+    assert Subject(type("Mute", (), {}), NumPy()).source_name is None
+
+
+def test_a_torch_generator_that_advances_is_seen():
+    assert came(Seeded, "deterministic: sample", "torch") == "generator advanced"
+    seeds = ("sample: seeds", "sample", "noise", "gradient of sample")
+    assert set(seeds) <= set(results(run(Seeded, "torch"), "pass"))
+
+
+def test_without_an_index_ten_batches_of_one_are_drawn_in_a_row():
+    assert "one seed, a batch of 10 and ten of 1" in results(run(Numbered), "pass")
+
+
+def test_the_shape_of_what_a_class_raises_is_no_matter():
+    class Broken:
+        def __init__(self, *args, **kwargs):
+            raise RuntimeError("no\nway")
+
+    rows = run(Broken)
+    assert results(rows, "pass") == []
+    assert {row.came for row in rows if row.result == "fail"} == {"RuntimeError: no"}
+    assert {"normal_kl", "normal_kl: integer first array"} <= set(results(rows, "n/a"))
+
+
+def test_a_check_that_compares_nothing_fails():
+    row = row_of(Check("row", "something", lambda s: iter(())), Subject(Right, NumPy()))
+    assert row == Row("row", "fail", "something", "nothing to compare")
+
+
+def test_warnings_of_a_class_do_not_reach_the_table():
+    class Warns(Right):
+        def kl(self, other=None):
+            np.float32(1e38) * np.float32(10)
+            return super().kl(other)
+
+    assert failing(Warns, normal_kl=ag.normal_kl) == []
+
+
+# The command line
+
+
+def columns(out):
+    """The first line, the rows by their aligned columns, and the last line."""
+    title, _, header, *lines, _, counts = out.splitlines()
+    starts = [0, *(re.search(rf"\b{name}\b", header).start() for name in ("row", "expected", "came")), None]
+    cells = [tuple(line[a:b].rstrip() for a, b in pairwise(starts)) for line in lines]
+    return title, cells, counts
+
+
+def test_the_command_prints_what_the_rows_say(capsys):
+    assert main([f"{__name__}:ReferenceDistribution"]) == 1
+    title, cells, counts = columns(capsys.readouterr().out)
+    assert title == f"{__name__}:ReferenceDistribution on arrays of torch, noise by the global seed"
+    rows = run(ReferenceDistribution, "torch")
+    assert cells == [(row.result, row.name, row.expected, shortened(row.came)) for row in rows]
+    found = [sum(row.result == result for row in rows) for result in ("pass", "fail", "n/a")]
+    assert counts == "{} pass, {} fail, {} n/a".format(*found)
+    assert all(found)
+
+
+def command(*arguments, **options):
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return *columns(done.stdout), done.stderr
+
+
+def test_the_command_passes_in_full_without_importing_another_library():
+    module = ("-X", "importtime", "-m", "agauss.conformance")
+    title, cells, counts, err = command(*module, "agauss:DiagonalGaussianDistribution")
+    assert title == "agauss:DiagonalGaussianDistribution on arrays of numpy, noise by sample(rng=)"
+    assert [name for _, name, *_ in cells] == CHECKS
+    assert ", 0 fail, " in counts
+    imported = set(re.findall(r"\| +([\w.]+)$", err, re.MULTILINE))
+    assert "agauss.conformance.suite" in imported
+    assert not imported & {"torch", "jax", "cupy"}
+
+
+def test_the_integration_of_jax_passes_in_full():
+    # JAX compiles some 600 programs for the checks, which takes longer than all the others.
+    quickly = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"}
+    title, cells, counts, _ = command(
+        "-m", "agauss.conformance", "agauss.integrations.jax:DiagonalGaussianDistribution", env=quickly
+    )
+    assert "on arrays of jax" in title
+    assert [name for _, name, *_ in cells] == CHECKS
+    assert {name: rest for result, name, *rest in cells if result != "pass" and name != CPU_AND_GPU} == {}
+    assert ", 0 fail, " in counts
+
+
+def test_the_arrays_are_by_default_those_that_the_class_is_written_for(capsys):
+    assert library_of_class(Right) == "numpy"
+    assert library_of_class(agt.DiagonalGaussianDistribution) == "torch"
+    assert main(["agauss:DiagonalGaussianDistribution", "--arrays", "torch"]) == 0
+    assert "on arrays of torch" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["agauss"], "module:Class must name a module and a class; got 'agauss'"),
+        ([":Class"], "module:Class must name a module and a class; got ':Class'"),
+        (["no_such_module:Class"], "cannot import no_such_module: ModuleNotFoundError: No module named"),
+        (["raises_when_imported:Class"], "cannot import raises_when_imported: ValueError: first line"),
+        (["exits_when_imported:Class"], "cannot import exits_when_imported: SystemExit: 0"),
+        (["agauss:NoSuchClass"], "agauss has no class NoSuchClass"),
+        (["agauss:kl"], "agauss has no class kl"),
+        (["agauss:DiagonalGaussianDistribution", "--arrays", "cupy"], "cannot use cupy: ModuleNotFoundError: "),
+    ],
+    ids=lambda value: value[0].replace("/", "") if isinstance(value, list) else "",
+)
+def test_what_cannot_be_run_exits_with_2_and_one_line(arguments, error, tmp_path, monkeypatch, capsys):
+    (tmp_path / "raises_when_imported.py").write_text("raise ValueError('first line\\nsecond line')")
+    (tmp_path / "exits_when_imported.py").write_text("raise SystemExit(0)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert exit.value.code == 2
+    assert out == ""
+    assert err.startswith(f"python -m agauss.conformance: error: {error}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["-h"], 0), ([], 2), (["a:B", "--arrays", "lists"], 2)])
+def test_help_and_wrong_arguments(arguments, code, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    assert exit.value.code == code
+    assert "usage: python -m agauss.conformance" in "".join(capsys.readouterr())
+
+
+def test_a_long_finding_is_cut_and_the_columns_stay_aligned():
+    lines = list(table([Row("a", "pass", "b", "c" * 200), Row("longer", "n/a", "", "")]))
+    assert lines == ["      row     expected  came", "pass  a       b         " + "c" * 77 + "...", "n/a   longer"]

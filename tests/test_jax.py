@@ -332,7 +332,11 @@ def test_bad_input_is_told_what_it_should_have_been():
         ),
         (lambda: agj.sample(zeros, zeros, rng=1.5), TypeError, "rng must be None, an int, a Key"),
         (lambda: agj.kl(a, a, axis=(), out=a), TypeError, "out must be None, for JAX's arrays cannot be written to"),
-        (lambda: agj.kl(a, torch.ones(2, 4)), TypeError, "logvar must be an array of JAX or NumPy, or a real number; got Tensor"),
+        (
+            lambda: agj.kl(a, torch.ones(2, 4)),
+            TypeError,
+            "logvar must be an array of JAX or NumPy, or a real number; got Tensor",
+        ),
         (lambda: ag.kl(a, torch.ones(2, 4)), TypeError, "logvar must be of the same library as mean, jax; got torch"),
         (lambda: agj.kl(a, a[:, :3]), ValueError, "logvar must broadcast against mean"),
         (lambda: D(a[:, :3]), ValueError, "parameters must have an even extent"),

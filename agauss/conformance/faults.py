@@ -1,6 +1,5 @@
 """What the reference implementations get wrong: a check for each row of the fault table."""
 
-import inspect
 import re
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -15,12 +14,11 @@ from agauss.conformance.subject import WIDE, Checks, Findings, Subject, event, f
 from agauss.dispatch import device_of, dtype_name
 
 FAULTS = Checks()
-LATENTS = (2, 3, 4, 5)
 ONE = (1, 1, 1, 1)
+LATENTS = (2, 3, 4, 5)
+BATCH = (10, 4, 41, 41)  # of no round size, for generators may work on blocks of 16 numbers
 ELEMENT = 4  # ulp: twice what libraries' own exp are off
-SUM = (
-    16  # ulp of the terms' sizes: 4 of the terms, and 12 of adding up some hundred, whose roundings average 5 in a row
-)
+SUM = 16  # ulp of the terms' sizes: 4 of the terms, and 12 of adding up some hundred, which in a row cost 5 or so
 
 
 # Ranks
@@ -108,20 +106,18 @@ def editing_the_mean(s: Subject) -> Findings:
     elif np.array_equal(s.library.host(parameters)[:, :3], mean):
         yield True, "harmless"
     else:
-        documents = inspect.getdoc(s.cls), inspect.getdoc(getattr(s.cls, "mean", None))
-        told = any(re.search(r"\bviews?\b", document or "") for document in documents)
+        documents = f"{s.cls.__doc__} {getattr(s.cls, 'mean', None).__doc__}"
+        told = re.search(r"\bviews?\b", documents) is not None
         yield told, "documented as a view" if told else "the parameters changed"
 
 
 @FAULTS.add("editing mode()", "refused or harmless")
 def editing_the_mode(s: Subject) -> Findings:
     mean, logvar = ordinary(LATENTS)
-    parameters = s.library.array(np.concatenate([mean, logvar], axis=1))
-    q = s.cls(parameters)
-    edited = s.library.edit(q.mode())
-    yield silent(np.array_equal(s.library.host(parameters)[:, :3], mean), "the parameters changed")
-    yield silent(np.array_equal(s.library.host(q.mode()), mean), "the distribution changed")
-    yield True, "harmless" if edited else "refused"
+    q = s.of(mean, logvar)
+    effect = "harmless" if s.library.edit(q.mode()) else "refused"
+    same = np.array_equal(s.library.host(q.mode()), mean)
+    yield same, effect if same else "the distribution changed"
 
 
 @FAULTS.add("memory held by a distribution", "the parameters' size at most, after use too")
@@ -155,13 +151,11 @@ def arrays_in(holder: Any, kind: Any) -> list[Any]:
 # Half precision
 
 
-@FAULTS.add("float16, logvar 20", f"float32: var 4.8516520e8, kl 2.4258259e8, within {SUM} ulp")
+@FAULTS.add("float16, logvar 20", f"var 4.8516520e8, kl 2.4258259e8, within {SUM} ulp")
 def half_precision_at_the_upper_bound(s: Subject) -> Findings:
     mean, logvar = filled(ONE, 0.0, 20.0, "float16")
     q = s.of(mean, logvar)
-    yield s.form("var", q.var, ONE, "float32")
     yield s.near("var", q.var, total(oracles.var(logvar)), ELEMENT)
-    yield s.form("kl", q.kl(), (1,), "float32")
     yield s.near("kl", q.kl(), total(oracles.kl(mean, logvar), event(ONE)), SUM)
 
 
@@ -176,13 +170,11 @@ def half_precision_at_the_lower_bound(s: Subject) -> Findings:
     yield s.near("nll", nll, total(oracles.nll(mean, mean, logvar), event(ONE)), SUM)
 
 
-@FAULTS.add("float16, 4 x 64 x 64, logvar -20", f"float32: kl 155648, within {SUM} ulp")
+@FAULTS.add("float16, 4 x 64 x 64, logvar -20", f"kl 155648, within {SUM} ulp")
 def half_precision_sum(s: Subject) -> Findings:
     one, many = filled(ONE, 0.0, -20.0, "float16"), filled((1, 4, 64, 64), 0.0, -20.0, "float16")
     value, size = total(oracles.kl(*one), event(ONE))
-    kl = s.of(*many).kl()
-    yield s.form("kl", kl, (1,), "float32")
-    yield s.near("kl", kl, Truth(value * many[0].size, size * many[0].size), SUM)
+    yield s.near("kl", s.of(*many).kl(), Truth(value * many[0].size, size * many[0].size), SUM)
 
 
 @FAULTS.add("float16: sample", "float16")
@@ -272,7 +264,7 @@ def one_seed_on_both_devices(s: Subject) -> Findings:
 @FAULTS.add("one seed, a batch of 10 and ten of 1", "the same bits")
 def batches_of_one(s: Subject) -> Findings:
     """By `index=` where sample takes it, and otherwise in ten calls on one generator."""
-    mean, logvar = ordinary((10, *LATENTS[1:]))
+    mean, logvar = ordinary(BATCH)
     whole, source = s.sample(s.of(mean, logvar), 3), s.source(3)
     differing = 0
     for b in range(10):

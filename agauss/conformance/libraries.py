@@ -21,7 +21,7 @@ class NumPy:
 
     def __init__(self) -> None:
         self.kind: Any = np.ndarray
-        self.dtypes = ("float32", "float64")  # beside float16, which all of them have
+        self.dtypes: tuple[str, ...] = ("float32", "float64")  # beside float16, which all of them have
 
     def array(self, values: Any) -> Any:
         """A new array of NumPy's values and dtype."""

@@ -1,7 +1,7 @@
 """What the checks compare with: the formulas in Python's decimal arithmetic, to 28 digits; knows nothing of agauss.
 
-A sum is a list of terms, for its error is measured against the sum of their sizes: where terms cancel, adding them up in a
-row cannot be right to an ulp of what is left.
+A sum is a list of terms, for its error is measured against the sum of their sizes: where terms cancel, adding them up
+in a row cannot be right to an ulp of what is left.
 """
 
 from collections.abc import Sequence

@@ -50,10 +50,11 @@ def run(cls: Any, arrays: str = "numpy", normal_kl: Callable[..., Any] | None = 
 def rows_of(subject: Subject) -> list[Row]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an overflow will be seen in its row
-        return [_row(check, subject) for check in (*FAULTS, *FORMULAS)]
+        return [row_of(check, subject) for check in (*FAULTS, *FORMULAS)]
 
 
-def _row(check: Check, subject: Subject) -> Row:
+def row_of(check: Check, subject: Subject) -> Row:
+    """The row of a check, whatever the class does."""
     result, came = "fail", "nothing to compare"
     said = []
     try:
@@ -65,7 +66,7 @@ def _row(check: Check, subject: Subject) -> Row:
             result, came = "pass", ", ".join(filter(None, said)) or "as expected"
     except NotApplicable as reason:
         result, came = "n/a", str(reason)
-    except Exception as error:  # whatever the class does, the other rows go on
+    except Exception as error:  # the other rows go on
         result, came = "fail", described(error)
     return Row(check.name, result, check.expected, came)
 

@@ -6,7 +6,7 @@ from . import common, peers
 
 
 class Ratios:
-    params = (list(peers.PAIRS), ["float32", "float64"], [common.MAIN])
+    params = (list(peers.PAIRS), common.RATIO_DTYPES, [common.MAIN])
     param_names = ("pair", "dtype", "shape")
     unit = "ours / theirs"
 

@@ -80,12 +80,12 @@ def operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
 def _operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
     library: Library | None = None
     model: Any = None
-    for name, value in zip(names, values, strict=True):
+    for name, value in _x_last(names, values):
         if is_number(value):
             continue
         found = library_of(value)
         if found is None:
-            raise TypeError(f"{name} must be an array or a real number; got {type(value).__name__}")
+            raise TypeError(f"{name} must be an array or a real number; got {kind_of(value)}")
         floating(name, value.dtype)
         if library is None:
             library, model, model_name = found, value, name
@@ -98,10 +98,44 @@ def _operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
             )
         _same_device(name, value, model_name, model)
     if library is None:
-        arrays = [np.asarray(value, dtype=np.float64) for value in values]
+        arrays = [np.asarray(real(value), dtype=np.float64) for value in values]
         return Operands(NUMPY, arrays, ())
     arrays = [like(value, library, model) if is_number(value) else value for value in values]
-    return Operands(library, arrays, broadcast(names, [tuple(a.shape) for a in arrays]))
+    ordered, shapes = zip(*_x_last(names, [tuple(a.shape) for a in arrays]), strict=True)
+    return Operands(library, arrays, broadcast(ordered, shapes))
+
+
+def _x_last(names: Sequence[str], values: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Names and values in the order in which they are checked: it is the Gaussian that says what x must be."""
+    pairs = list(zip(names, values, strict=True))
+    return [*pairs[1:], pairs[0]] if names[0] == "x" else pairs
+
+
+def real(number: Any) -> Any:
+    """A number that has a float: an int beyond them all is infinite, as 1e400 is."""
+    try:
+        float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+    return number
+
+
+def kind_of(value: Any) -> str:
+    """What came where an array was wanted, and what would make one of it."""
+    name = type(value).__name__
+    if isinstance(value, (list, tuple)):
+        return f"{name}: np.asarray(..., dtype) makes an array of it"
+    return f"{name}: its to_numpy() is an array" if hasattr(value, "to_numpy") else name
+
+
+def flag_of(deterministic: Any) -> bool:
+    """Whether it is: not the truth of whatever comes, for a logvar may come second by mistake."""
+    if not isinstance(deterministic, (bool, np.bool_, int)):
+        raise TypeError(
+            f"deterministic must be True or False; got {type(deterministic).__name__} (from_mean_logvar takes a mean "
+            "and a logvar of their own)"
+        )
+    return bool(deterministic)
 
 
 def is_number(value: Any) -> bool:
@@ -121,7 +155,7 @@ def like(value: float, library: Library, model: Any, dtype: Any = None) -> Any:
     device = device_of(model)
     options = {} if device is None else {"device": device}
     with np.errstate(over="ignore"):  # a number beyond the dtype is inf
-        return library.xp.asarray(value, dtype=model.dtype if dtype is None else dtype, **options)
+        return library.xp.asarray(real(value), dtype=model.dtype if dtype is None else dtype, **options)
 
 
 def floating(name: str, dtype: Any) -> str:
@@ -163,7 +197,8 @@ def axes_of(axis: int | Sequence[int] | None, rank: int, name: str = "axis") -> 
         except TypeError:
             raise TypeError(f"{name} must be None, an int or a tuple of ints; got {axis!r}") from None
         if not -rank <= place < rank:
-            raise ValueError(f"{name} must be within {-rank} ... {rank - 1} for {rank} dimensions; got {axis!r}")
+            within = f"within {-rank} ... {rank - 1} for {rank} dimensions" if rank else "None or () for 0 dimensions"
+            raise ValueError(f"{name} must be {within}; got {axis!r}")
         axes.append(place % rank)
     if len(set(axes)) != len(axes):
         raise ValueError(f"{name} must not name an axis twice; got {axis!r}")
@@ -177,12 +212,14 @@ def bounds_of(bounds: Any, name: str = "bounds") -> Bounds | None:
     if isinstance(bounds, str):
         bounds = (*DEFAULT_LIMITS, bounds)
     if not isinstance(bounds, (tuple, list)) or len(bounds) not in (2, 3):
-        raise TypeError(f"{name} must be None, {BOUND_KINDS}, (low, high) or (low, high, kind); got {bounds!r}")
+        kinds = ", ".join(f'"{kind}"' for kind in BOUND_KINDS)
+        raise TypeError(f"{name} must be None, {kinds}, (low, high) or (low, high, kind); got {bounds!r}")
     low, high, kind = (*bounds, "hard")[:3]
     if not (is_number(low) and is_number(high)):
         raise TypeError(f"{name} must have real numbers for low and high; got {bounds!r}")
     if kind not in BOUND_KINDS:
         raise ValueError(f"{name} must be of the kinds {', '.join(BOUND_KINDS)}; got {kind!r}")
+    low, high = real(low), real(high)
     if not low < high or (kind == "soft" and math.isinf(high - low)):
         raise ValueError(f"{name} must have low < high, both finite for soft bounds; got {bounds!r}")
     return float(low), float(high), kind
@@ -220,14 +257,20 @@ def check_index(index: Any, library: Library, shape: Shape) -> Any:
     if isinstance(index, np.ma.MaskedArray):
         raise TypeError(f"index must be integers; got {type(index).__name__}")
     if library_of(index) in (None, NUMPY):
+        given = index
         try:
             index = np.asarray(index)
         except ValueError:
             raise ValueError(f"index must have shape {shape[:1]}, an id for each sample; got {index!r}") from None
         if index.size == 0:
             index = index.astype(np.int64)
+        elif index.dtype.kind not in "iu" and isinstance(given, (list, tuple)) and all(type(n) is int for n in given):
+            if not all(0 <= n < 2**64 for n in given):  # NumPy makes floats or objects of them
+                raise ValueError(f"index must be at least 0 and under 2**64; got {given!r}")
+            index = np.array(given, np.uint64)
         if index.dtype.kind not in "iu":
-            raise TypeError(f"index must be integers; got {index.dtype.name}")
+            kind = type(given).__name__ if index.ndim == 0 else index.dtype.name
+            raise TypeError(f"index must be integers, in an array or a list; got {kind}")
         if index.size and int(index.min()) < 0:
             raise ValueError(f"index must not be negative; got {int(index.min())}")
     else:
@@ -299,7 +342,7 @@ def halves(parameters: Any, axis: int, name: str = "parameters") -> tuple[Any, A
     """Views of the two halves of an array along an axis."""
     library = library_of(parameters)
     if library is None:
-        raise TypeError(f"{name} must be an array; got {type(parameters).__name__}")
+        raise TypeError(f"{name} must be an array; got {kind_of(parameters)}")
     if library is not NUMPY or parameters.dtype not in _SINGLE_OR_DOUBLE:
         floating(name, parameters.dtype)
     first, second = _half_slices(axis, tuple(parameters.shape), name)

@@ -10,7 +10,9 @@ from agauss.arguments import (
     DEFAULT_LIMITS,
     Bounds,
     Operands,
+    check_index,
     check_out,
+    flag_of,
     floating,
     halves,
     normal_axes,
@@ -20,6 +22,7 @@ from agauss.arguments import (
     remembered,
 )
 from agauss.dispatch import NUMPY, dtype_name, library_of
+from agauss.noise import as_key
 
 
 class DiagonalGaussianDistribution:
@@ -129,7 +132,7 @@ class DiagonalGaussianDistribution:
         self, mean: Any, logvar: Any, shape: tuple[int, ...], deterministic: bool, bounds: Any, event_axes: Any
     ) -> None:
         self._mean, self._logvar, self._shape = mean, logvar, shape
-        self.deterministic = bool(deterministic)
+        self.deterministic = flag_of(deterministic)
         self.bounds: Bounds | None = normal_bounds(bounds)
         self.event_axes = _event_axes(event_axes, len(shape))
 
@@ -140,6 +143,7 @@ class DiagonalGaussianDistribution:
 
     @property
     def dtype(self) -> Any:
+        """The dtype of the parameters, of mean, logvar and samples; std and var, and all sums, are float32 or wider."""
         return self._mean.dtype
 
     @property
@@ -184,6 +188,7 @@ class DiagonalGaussianDistribution:
                 self._mean, self._logvar, rng=rng, index=index, sample_shape=sample_shape, bounds=self.bounds, out=out
             )
         given, shape = self._given(), normal_shape(sample_shape, "sample_shape") + self._shape
+        _checked_only(rng, index, given)
         if out is None:
             return given.library.copy(self._mean, shape)
         check_out(out, given.library, shape, given.dtype)
@@ -283,7 +288,7 @@ class DiagonalGaussianDistribution:
         True
         """
         if self.deterministic:
-            return self.sample(out=out), self.kl()
+            return self.sample(rng, index=index, out=out), self.kl()
         pair: tuple[Any, Any] = self._ops.sample_and_kl_of(
             self._mean, self._logvar, rng=rng, axis=self.event_axes, index=index, bounds=self.bounds, out=out
         )
@@ -351,6 +356,7 @@ class DiracDistribution:
 
     def sample(self, rng: Any = None) -> Any:
         """The value, as a new array; ``rng`` is not touched."""
+        as_key(rng, draw=False)
         return self.mode()
 
     def mode(self) -> Any:
@@ -368,6 +374,13 @@ def _event_axes(event_axes: int | Sequence[int] | None, rank: int) -> tuple[int,
     """The event axes counted from the end, so that values with leading sample axes work too."""
     axes = range(1, rank) if event_axes is None else normal_axes(event_axes, rank, "event_axes")
     return tuple([axis - rank for axis in axes])
+
+
+def _checked_only(rng: Any, index: Any, given: Operands) -> None:
+    """Refuse what `sample` refuses, though nothing is drawn; a Generator is not advanced."""
+    as_key(rng, draw=False)
+    if index is not None:
+        check_index(index, given.library, given.shape)
 
 
 def _full(given: Operands, shape: tuple[int, ...], value: float) -> Any:

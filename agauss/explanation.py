@@ -16,6 +16,8 @@ class Explanation(NamedTuple):
 
     def __repr__(self) -> str:
         lines = [f"{self.op}: {len(self.steps)} pass{'' if len(self.steps) == 1 else 'es'}"]
+        if not self.steps:
+            lines.append("  no kernel of agauss ran")
         for step in self.steps:
             lines.append(f"  {step.backend} for {step.library}: {step.kernel} in {step.dtype}")
             lines += [f"    copies {text}" for text in step.copies or ["nothing"]]
@@ -53,6 +55,8 @@ def explain(op: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
         copies nothing
         on one thread: 12 elements are fewer than 32768
     """
+    if not callable(op):
+        raise TypeError(f"op must be a function, and its arguments follow it; got {type(op).__name__}")
     with trail.watched() as steps:
         op(*args, **kwargs)
     for step in steps:

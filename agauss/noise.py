@@ -203,22 +203,26 @@ def _integer(name: str, n: Any, bits: int) -> int:
     return found
 
 
-def as_key(rng: Any) -> Key:
-    """The key that `rng` stands for. A Generator is advanced by one 64-bit draw; nothing else is changed."""
+def as_key(rng: Any, name: str = "rng", draw: bool = True) -> Key:
+    """The key that `rng` stands for. A Generator is advanced by one 64-bit draw; nothing else is changed. Without
+    `draw` no Generator is, nor is a key to be used: `rng` is only checked."""
     if isinstance(rng, Key):
         return rng
     if rng is None:
         return Key(int.from_bytes(os.urandom(8), "little"))
     seed = _index(rng)
     if seed is not None:
-        return Key(_integer("rng", seed, 64))
+        return Key(_integer(name, seed, 64))
     module = type(rng).__module__.partition(".")[0]
     if module in ("numpy", "cupy") and hasattr(rng, "integers"):
-        return Key(int(rng.integers(0, 2**64 - 1, dtype="uint64", endpoint=True)))
+        return Key(int(rng.integers(0, 2**64 - 1, dtype="uint64", endpoint=True)) if draw else 0)
     if module == "numpy" and hasattr(rng, "generate_state"):
         low, high = rng.generate_state(2)
         return Key(int(low) | int(high) << 32)
+    kind = type(rng).__name__ if module == "builtins" else f"{module}'s {type(rng).__name__}"
+    if module in ("torch", "jax", "jaxlib"):
+        kind += f" (agauss.integrations.{module.removesuffix('lib')} takes its library's own)"
+    nothing = "None, " if name == "rng" else ""
     raise TypeError(
-        "rng must be None, an int, a Key, a numpy.random.SeedSequence or a NumPy or CuPy Generator; "
-        f"got {type(rng).__name__}"
+        f"{name} must be {nothing}an int, a Key, a numpy.random.SeedSequence or a NumPy or CuPy Generator; got {kind}"
     )

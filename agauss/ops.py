@@ -1,11 +1,6 @@
 """The operations on diagonal Gaussians, each with its vector-Jacobian product: documentation, checks, dispatch.
 
-In all of them arrays of any one library broadcast against each other and against Python numbers, `logvar` is the
-natural logarithm of the variance, and information is in nats. float16 and bfloat16 are computed in float32: samples and
-modes come back in the arguments' dtype, all else in float32 or wider, and each gradient in its argument's dtype.
-`bounds` puts the log-variance through a bound first; with None it is taken as it is. Dtypes that are not floating,
-mixed dtypes, libraries and devices are a TypeError or ValueError, as are shapes that do not broadcast and axes out of
-range. NaN and inf never raise.
+agauss/__init__.py says what they have in common: broadcasting, units, dtypes, bounds and errors.
 """
 
 from collections.abc import Callable, Sequence
@@ -74,7 +69,7 @@ def kl(
     Raises
     ------
     TypeError, ValueError
-        As the module says; and where only one of ``mean2`` and ``logvar2`` is given.
+        As ``help(agauss)`` says; and where only one of ``mean2`` and ``logvar2`` is given.
 
     References
     ----------
@@ -169,7 +164,7 @@ def nll(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None
     Raises
     ------
     TypeError, ValueError
-        As the module says.
+        As ``help(agauss)`` says.
 
     Examples
     --------
@@ -412,7 +407,7 @@ def sample(
     Raises
     ------
     TypeError, ValueError
-        As the module says; for an ``rng`` of another kind, a negative id, and an ``out`` that does not fit.
+        As ``help(agauss)`` says; for an ``rng`` of another kind, a negative id, and an ``out`` that does not fit.
 
     References
     ----------
@@ -508,7 +503,7 @@ def sample_block(
     Raises
     ------
     TypeError, ValueError
-        As the module says; for a ``key`` of another kind or None, and where the block is not within the whole.
+        As ``help(agauss)`` says; for a ``key`` of another kind or None, and where the block is not within the whole.
 
     Examples
     --------
@@ -529,7 +524,7 @@ def sample_block(
     limits = limit(bounds, 1)
     if out is not None:
         check_out(out, given.library, given.shape, given.dtype)  # before a Generator is advanced
-    noise = Noise(as_key(key), strides=row_major((0, *events))).at(place)
+    noise = Noise(as_key(key, "key"), strides=row_major((0, *events))).at(place)
     return _mapped(formulas.sample, given, limits, out, noise=noise)
 
 
@@ -562,7 +557,7 @@ def sample_and_kl(
     Raises
     ------
     TypeError, ValueError
-        As the module says; for fewer than two dimensions, and an odd extent along ``axis``.
+        As ``help(agauss)`` says; for fewer than two dimensions, and an odd extent along ``axis``.
 
     Examples
     --------
@@ -693,7 +688,7 @@ def vjp(op: Callable[..., Any], *primals: Any, **kwargs: Any) -> tuple[Any, Call
     """
     backward = _VJPS.get(op)
     if backward is None:
-        raise TypeError(f"op must be one of {', '.join(f.__name__ for f in _VJPS)}; got {op!r}")
+        raise TypeError(f"op must be agauss's own {', '.join(f.__name__ for f in _VJPS)}; got {name_of(op)}")
     if kwargs.get("out") is not None:
         raise TypeError("out must be None under vjp; got an array")
     if "rng" in kwargs:
@@ -722,12 +717,17 @@ _VJPS: dict[Callable[..., Any], Callable[..., Any]] = {
 }
 
 
+def name_of(op: Any) -> str:
+    return str(getattr(op, "__qualname__", repr(op)))
+
+
 def _one_or_two(mean: Any, logvar: Any, mean2: Any, logvar2: Any) -> Operands:
     if mean2 is None and logvar2 is None:
         return operands(("mean", "logvar"), (mean, logvar))
     if mean2 is None or logvar2 is None:
         raise ValueError(
-            f"mean2 and logvar2 must be given together; got {'logvar2' if mean2 is None else 'mean2'} alone"
+            f"mean2 and logvar2 must be given together; got {'logvar2' if mean2 is None else 'mean2'} alone "
+            "(axis and the rest are given by name)"
         )
     return operands(("mean", "logvar", "mean2", "logvar2"), (mean, logvar, mean2, logvar2))
 

@@ -8,11 +8,15 @@ import numpy as np
 
 from agauss import formulas, noise
 from agauss.arguments import Operands, Shape, broadcast, check_index, check_out, floating, normal_shape
-from agauss.dispatch import Library, namespace
+from agauss.dispatch import FLOATING, Library, namespace
 from agauss.noise import Key, Noise, as_key
 
 __all__ = ["Key", "normal", "philox4x32"]
 MAX_DRAWS = noise.FOLD_DRAW
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def normal(
@@ -143,11 +147,16 @@ def _model(library: Library, dtype: Any, device: Any) -> Any:
             except ImportError:
                 raise TypeError("dtype bfloat16 needs the package ml_dtypes") from None
             dtype = bfloat16
-        elif not hasattr(xp, dtype):
-            raise TypeError(f"dtype must be one that {library.name} has; got {dtype!r}")
+        elif dtype not in FLOATING or not hasattr(xp, dtype):
+            raise TypeError(f"dtype must be one of {', '.join(FLOATING)} that {library.name} has; got {dtype!r}")
         else:
             dtype = getattr(xp, dtype)
+    elif dtype is None:
+        raise TypeError(f"dtype must be one of {', '.join(FLOATING)}; got None")
     # asarray, for CuPy's empty would not look at the device.
-    model = xp.empty((), dtype=dtype) if device is None else xp.asarray(0.0, dtype=dtype, device=device)
+    try:
+        model = xp.empty((), dtype=dtype) if device is None else xp.asarray(0.0, dtype=dtype, device=device)
+    except TypeError:
+        raise TypeError(f"dtype must be one of {library.name}, or its name; got {dtype!r}") from None
     floating("dtype", model.dtype)
     return model

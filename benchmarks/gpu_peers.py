@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from benchmarks.common import Call
-from benchmarks.peers import FORWARD
 
 from agauss import dispatch
 from benchmarks import common, peers
+from benchmarks.common import Call
+from benchmarks.peers import FORWARD
 
 BACKWARD = ["kl vjp", "nll vjp", "sample and kl vjp"]
 

@@ -22,10 +22,10 @@ sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]  # a plain checkout will do
 
 INSTALL = 'pip install "agauss[cuda13]" (or [cuda12])'
 try:
-    import gpu_peers
     import numpy as np
 
     import agauss as ag
+    import gpu_peers
     from benchmarks import common
 except ImportError as error:
     sys.exit(f"The GPU report needs the package {error.name}, which is not installed: {INSTALL}.")

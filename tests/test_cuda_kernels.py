@@ -124,6 +124,20 @@ def test_every_operation(device, dtype, bounds, shape):
     agree(device, lambda *a: list(every_operation(*a, bounds)), normal(shape, dtype), x, d_kl)
 
 
+WHOLE = (5, 6, 70)
+BLOCKS = [(slice(1, 4), slice(2, 3), slice(3, 69)), (slice(4, 5), slice(0, 6), slice(64, 70)), (slice(2, 5),)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_a_block_has_the_noise_of_its_place_in_the_whole(device, dtype):
+    """By the kernels as by the loops, which tests/test_dask.py compares with the whole's sample."""
+    mean, logvar = normal(WHOLE, dtype), normal(WHOLE, dtype, 1)
+    for cut in BLOCKS:
+        offset = tuple(place.start for place in cut) + (0,) * (len(WHOLE) - len(cut))
+        where = {"key": ag.random.Key(7, 3), "offset": offset, "event_size": WHOLE[1:]}
+        agree(device, lambda *a, where=where: ag.sample_block(*a, **where), mean[cut], logvar[cut])
+
+
 EDGES = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, 1e-39, -1e-42, 1e38, -1e38, 30, -30.5, 20, 20.5, 87.3, -87.4, 104]
 
 

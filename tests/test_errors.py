@@ -191,10 +191,21 @@ def test_integers_beside_integers_are_refused_too():
     for name in CALLS:
         function, names, options = CALLS[name]
         args = [np.ones((2, 4), np.int64) for _ in names]
-        assert_refused(function, *args, kinds=TypeError, says=(rf"\b{names[0]}\b", "floating", "got int64"), **options)
+        first = min(names, key=lambda name: name == "x")
+        assert_refused(function, *args, kinds=TypeError, says=(rf"\b{first}\b", "floating", "got int64"), **options)
 
 
 mixable = pytest.mark.parametrize("name", [name for name in CALLS if len(CALLS[name][1]) > 1])
+
+
+def blamed_for(arrays, position):
+    """The argument that a message names where the one at a position is the odd one, and whether that one comes first.
+
+    The first is the model of the others, so the second is blamed for it; x, which the Gaussian is asked about, is last.
+    """
+    order = sorted(arrays, key=lambda name: name == "x")
+    first = order[0] == arrays[position]
+    return order[1] if first else arrays[position], first
 
 
 @mixable
@@ -204,9 +215,9 @@ def test_mixed_dtypes_are_refused(name, library):
     for position in range(len(arrays)):
         args, options = arguments(name, library)
         args[position] = array(library, np.ones((2, 4)), "float64")
-        # The first array is the model of the others, so the second is blamed where the first is the odd one.
-        want, came = ("float32", "float64") if position else ("float64", "float32")
-        says = (rf"\b{arrays[position or 1]}\b", "dtype", want, "got", came)
+        blamed, first = blamed_for(arrays, position)
+        want, came = ("float64", "float32") if first else ("float32", "float64")
+        says = (rf"\b{blamed}\b", "dtype", want, "got", came)
         assert_refused(function, *args, kinds=TypeError, says=says, **options)
 
 
@@ -219,8 +230,9 @@ def test_mixed_libraries_are_refused(name, pair):
     for position in range(len(arrays)):
         args, options = arguments(name, pair[0])
         args[position] = array(pair[1], np.ones((2, 4)), "float32")
-        want, came = pair if position else reversed(pair)
-        says = (rf"\b{arrays[position or 1]}\b", "library", want, "got", came)
+        blamed, first = blamed_for(arrays, position)
+        want, came = reversed(pair) if first else pair
+        says = (rf"\b{blamed}\b", "library", want, "got", came)
         assert_refused(function, *args, kinds=TypeError, says=says, **options)
 
 
@@ -238,7 +250,7 @@ def test_shapes_that_do_not_broadcast_are_refused(name, library):
     for position in range(len(arrays)):
         args, options = arguments(name, library)
         args[position] = array(library, np.ones((2, 3)), "float32")
-        says = (rf"\b{arrays[position or 1]}\b", "broadcast", "got", r"(?=.*\(2, 3\))(?=.*\(2, 4\))")
+        says = (rf"\b{blamed_for(arrays, position)[0]}\b", "broadcast", "got", r"(?=.*\(2, 3\))(?=.*\(2, 4\))")
         assert_refused(function, *args, kinds=ValueError, says=says, **options)
 
 
@@ -1191,3 +1203,56 @@ def test_arrays_on_different_devices_are_refused():
     ):
         with pytest.raises(ValueError, match=r"must be on the device of .*cpu; got meta"):
             call()
+
+
+# What a new user tries first
+
+
+def test_ids_from_2_to_the_63_on_are_taken_beside_small_ones_in_a_list():
+    """NumPy makes floats, or objects, of such a list."""
+    zeros = np.zeros((2, 3))
+    ids = [2**63, 1]
+    np.testing.assert_array_equal(
+        ag.sample(zeros, zeros, rng=7, index=ids), ag.sample(zeros, zeros, rng=7, index=np.array(ids, np.uint64))
+    )
+    assert_refused(
+        ag.sample, zeros, zeros, rng=7, index=[2**64, 1], kinds=ValueError, says=("index", r"2\*\*64", "got")
+    )
+
+
+def test_an_int_beyond_every_float_is_infinite():
+    assert ag.kl(10**400, 0.0) == np.inf
+    assert ag.std(-(10**400)) == 0
+    assert ag.kl_vjp(ones(2), ones(2), cotangent=10**400)[0][0] == np.inf
+    assert ag.clamp(np.array([50.0]), bounds=(-30, 10**400)) == 50
+
+
+@pytest.mark.parametrize("draw", [Q(ones(2, 4), deterministic=True).sample, ag.DiracDistribution(ones(2)).sample])
+def test_a_point_refuses_what_no_sample_takes_and_draws_nothing(draw):
+    assert_refused(draw, rng="seed", kinds=TypeError, says=("rng", "Generator", "got str"))
+    generator = np.random.default_rng(0)
+    draw(rng=generator)
+    assert generator.integers(2**32) == np.random.default_rng(0).integers(2**32)
+
+
+@pytest.mark.parametrize(
+    "call", [Q(ones(2, 4), deterministic=True).sample, Q(ones(2, 4), deterministic=True).sample_and_kl]
+)
+def test_a_point_refuses_an_index_that_does_not_fit(call):
+    assert_refused(call, index=[1], kinds=ValueError, says=("index", r"\(2,\)", "got", r"\(1,\)"))
+
+
+@pytest.mark.parametrize("second", [ones(2, 4), "no", None])
+def test_a_mean_and_a_logvar_are_not_taken_for_parameters_and_a_flag(second):
+    assert_refused(Q, ones(2, 4), second, kinds=TypeError, says=("deterministic", "got", "from_mean_logvar"))
+
+
+def test_x_is_told_what_the_gaussian_is_and_not_the_other_way_round():
+    q = Q(ones(2, 4))
+    assert_refused(q.nll, np.ones((2, 2)), kinds=TypeError, says=("^x", "dtype of mean, float32", "got float64"))
+    assert_refused(q.nll, ones(2, 3), kinds=ValueError, says=("^x", "against mean", "got"))
+
+
+def test_tab_completion_offers_what_is_public():
+    assert sorted(dir(ag)) == sorted([*ag.__all__, "__version__"])
+    assert dir(ag.random) == ag.random.__all__

@@ -10,11 +10,14 @@ COMMANDS = (demo,)  # each has register(subparsers), which sets `run`: a functio
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command: 0, or 1 where it failed; wrong arguments exit with 2."""
+    """Run a command: 0, or 1 where it failed; no command, and wrong arguments, exit with 2."""
     parser = argparse.ArgumentParser(prog="agauss", description="Diagonal Gaussians for every array library.")
     parser.add_argument("--version", action="version", version=f"agauss {agauss.__version__}")
-    subparsers = parser.add_subparsers(title="commands", metavar="command", required=True)
+    subparsers = parser.add_subparsers(title="commands", metavar="command")
     for command in COMMANDS:
         command.register(subparsers)
     args = parser.parse_args(argv)
+    if "run" not in args:
+        parser.print_help()
+        return 2
     return int(args.run(args))

@@ -10,3 +10,7 @@ def need(package: str, extra: str) -> Any:
         return import_module(package)
     except ImportError as error:
         raise ImportError(f'agauss.integrations.{extra} needs {package}: pip install "agauss[{extra}]"') from error
+
+
+def __dir__() -> list[str]:
+    return ["autograd", "dask", "jax", "torch"]

@@ -71,6 +71,10 @@ class Namespace:
 dispatch.add(ArrayBox, "autograd", Namespace())
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def _differentiable(op: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., Any]:
     """An operation of agauss as a primitive of autograd. Its arguments without a default are what can be an array."""
     forward = primitive(op)

@@ -42,6 +42,10 @@ __all__ = [
 KEY_WORDS = (2, 4)  # of threefry and of rbg keys
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def key_of(rng: Any) -> Key:
     """The key that ``rng`` stands for: what agauss takes, and keys of jax.random, typed or raw, traced or not.
 

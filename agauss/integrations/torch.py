@@ -21,6 +21,7 @@ from agauss.arguments import (
     DEFAULT_LIMITS,
     axes_of,
     bounds_of,
+    flag_of,
     floating,
     halves,
     is_number,
@@ -56,6 +57,10 @@ for _kind in KINDS:
 Axis = int | Sequence[int] | None
 MASK64 = 2**64 - 1
 HALF = (torch.float16, torch.bfloat16)
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 # What the operators have in common
@@ -414,6 +419,8 @@ def _key(rng: Any, generator: Any) -> Any:
     if rng is not None and generator is not None:
         raise TypeError("rng and generator must not both be given")
     if rng is None:
+        if not (generator is None or isinstance(generator, torch.Generator)):
+            raise TypeError(f"generator must be a torch.Generator; got {type(generator).__name__}")
         device = "cpu" if generator is None else generator.device
         return torch.randint(-(2**63), 2**63 - 1, (2,), generator=generator, device=device, dtype=torch.int64).cpu()
     if type(rng) is int and 0 <= rng < 2**63:  # without a look inside, so that a step that is compiled serves them all
@@ -595,7 +602,7 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
     ) -> None:
         self.parameters, self._split = None, None
         self._mean, self._logvar, self._shape = mean, logvar, shape
-        self.deterministic = bool(deterministic)
+        self.deterministic = flag_of(deterministic)
         self.bounds = bounds_of(bounds)
         axes = range(1, len(shape)) if event_axes is None else axes_of(event_axes, len(shape), "event_axes")
         self.event_axes = tuple([axis - len(shape) for axis in axes])

@@ -83,8 +83,15 @@ class Reference:
         trail.step("array-API form", term.__name__, real, self.name)
         trail.copy("at every operation of the formula: its result, as large as the arguments")
         if noise is not None:
-            raw.append(normals(xp, noise, shape, raw[0]))
+            raw.append(normals(xp, noise, shape, raw[0], self.of_blocks))
         return self.evaluate(term, raw, bounds, cotangents)
+
+    def of_blocks(self, m: "Words", n: Noise, low: Any, high: Any, bits: int, like: Any) -> Any:
+        """The normals of blocks of the noise, given the halves of their numbers as vectors, in order."""
+        xp = m.xp
+        words = words_of(m, n, low, high)
+        values = (noise.normals64 if bits == 64 else noise.normals32)(m, words, like)
+        return xp.reshape(xp.stack([xp.astype(v, like.dtype) for v in values], axis=-1), (-1,))
 
     def evaluate(
         self, term: Callable[..., Any], raw: Sequence[Any], bounds: Limits, cotangents: int
@@ -177,7 +184,10 @@ class Words:
         return c & MASK32 if self.dtype == self.xp.int64 else c
 
     def mulhilo(self, a: Any, b: Any) -> tuple[Any, Any]:
-        """By halves of 16 bits, whose products fit in 32."""
+        """In uint32 by halves of 16 bits, whose products fit in 32."""
+        if self.dtype == self.xp.int64:
+            product = a * b  # modulo 2^64, and as a signed number
+            return (product >> 32) & MASK32, product & MASK32
         a0, a1, b0, b1 = a & 0xFFFF, a >> 16, b & 0xFFFF, b >> 16
         p00, p01, p10, p11 = a0 * b0, a0 * b1, a1 * b0, a1 * b1
         middle = (p00 >> 16) + (p01 & 0xFFFF) + (p10 & 0xFFFF)
@@ -255,8 +265,8 @@ class Words:
         return (shifted >> 30) & 3, xp.astype(signed * 2**32 + low_word, self.float) * 2.0**-61
 
 
-def normals(xp: Any, n: Noise, shape: Shape, like: Any) -> Any:
-    """The noise of an array of a shape, in like's dtype and on its device."""
+def normals(xp: Any, n: Noise, shape: Shape, like: Any, of_blocks: Callable[..., Any]) -> Any:
+    """The noise of an array of a shape, in like's dtype and on its device; `of_blocks` as below."""
     dtype = xp.int64 if _has_64_bits(xp) else xp.uint32
     where = _like(xp, like)
     bits = 64 if like.dtype == xp.float64 else 32
@@ -271,10 +281,10 @@ def normals(xp: Any, n: Noise, shape: Shape, like: Any) -> Any:
             ids = np.arange(shape[0] if shape else 1, dtype=np.uint64) + np.uint64(first)
             n = Noise(n.key, n.draw, ids)
     if n.strides is not None:
-        return xp.reshape(normals(xp, Noise(n.key, n.draw, _elements(n, shape)), (size,), like), shape)
+        return xp.reshape(normals(xp, Noise(n.key, n.draw, _elements(n, shape)), (size,), like, of_blocks), shape)
     if n.index is None:
         low, high = _split(xp.arange(-(-size // per_block), dtype=dtype, **where), dtype == xp.int64)
-        return xp.reshape(_of_blocks(m, n, low, high, bits, like)[:size], shape)
+        return xp.reshape(of_blocks(m, n, low, high, bits, like)[:size], shape)
 
     events = prod(shape[1:])
     index = n.index if array_api_compat.is_array_api_obj(n.index) and not isinstance(n.index, np.ndarray) else None
@@ -298,7 +308,7 @@ def normals(xp: Any, n: Noise, shape: Shape, like: Any) -> Any:
     begin = place + xp.arange(shape[0], dtype=dtype, **where) * (n_blocks * per_block)
     chosen = xp.reshape(begin, (-1, 1)) + xp.reshape(xp.arange(events, dtype=dtype, **where), (1, -1))
     # As vectors: XLA takes twenty times as long to compile Philox on two dimensions.
-    made = _of_blocks(m, n, xp.reshape(low, (-1,)), xp.reshape(high, (-1,)), bits, like)
+    made = of_blocks(m, n, xp.reshape(low, (-1,)), xp.reshape(high, (-1,)), bits, like)
     return xp.reshape(xp.take(made, xp.reshape(chosen, (-1,)), axis=0), shape)
 
 
@@ -317,10 +327,7 @@ def _split(words: Any, wide: bool) -> tuple[Any, Any]:
     return (words & MASK32, words >> 32) if wide else (words, words & 0)
 
 
-def _of_blocks(m: Words, n: Noise, low: Any, high: Any, bits: int, like: Any) -> Any:
-    """The normals of blocks, in order, as a vector."""
-    xp, (seed_low, seed_high, stream) = m.xp, n.key.words()
-    rest = [m.word(c) for c in (n.draw, stream, seed_low, seed_high)]
-    words = noise.philox(m, low, high, *rest)
-    values = (noise.normals64 if bits == 64 else noise.normals32)(m, words, like)
-    return xp.reshape(xp.stack([xp.astype(v, like.dtype) for v in values], axis=-1), (-1,))
+def words_of(m: Words, n: Noise, low: Any, high: Any) -> Any:
+    """The four words of each block."""
+    seed_low, seed_high, stream = n.key.words()
+    return noise.philox(m, low, high, *(m.word(c) for c in (n.draw, stream, seed_low, seed_high)))

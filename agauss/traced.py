@@ -29,20 +29,19 @@ class Traced(Reference):
         return values
 
     def of_blocks(self, m: Words, n: Noise, low: Any, high: Any, bits: int, like: Any) -> Any:
-        """Each normal by itself, though a block's words are then made for each: XLA runs that as one vector loop, where a
-        stack of a block's normals takes it fifty times as long."""
+        """Each normal by itself, though a block's words are then made for each: XLA runs that as one vector loop, where
+        a stack of a block's normals takes it forty times as long."""
         size = NORMALS_PER_BLOCK[bits]
         shape = (*jnp.broadcast_shapes(low.shape, high.shape), size)
         place, low, high = (
             jnp.reshape(jnp.broadcast_to(v, shape), (-1,))
             for v in (jnp.arange(size, dtype=m.dtype), low[:, None], high[:, None])
         )
-        words = words_of(m, n, low, high)
+        a, b, c, d = words_of(m, n, low, high)
         if bits == 64:
-            pair = m.join(words[0], words[1]), m.join(words[2], words[3])
+            one, other = normal_pair(m, m.join(a, b), m.join(c, d), like)
         else:
-            pair = jnp.where(place < 2, words[0], words[2]), jnp.where(place < 2, words[1], words[3])
-        one, other = normal_pair(m, *pair, like)
+            one, other = normal_pair(m, jnp.where(place < 2, a, c), jnp.where(place < 2, b, d), like)
         return jnp.where(place % 2 == 0, one, other)
 
 

@@ -76,6 +76,8 @@ def _run(
 ) -> np.ndarray | None:
     """Fill the results, and return the sum over the axes, if any. `callers`: the results may overlap the inputs."""
     sinks = [_apart(out, arrays) for out in results] if callers else results
+    sources = [address(a) for a in arrays]
+    targets = [0 if sink is None else address(sink) for sink in sinks]
     work = _prepare(
         term,
         shape,
@@ -88,7 +90,7 @@ def _run(
         None if noise is None else noise.strides or row_major(shape),
         noise is not None and noise.index is not None,
         summed,
-        callers and any(sink is not None and address(sink) == address(a) for sink in sinks for a in arrays),
+        callers and not set(targets).isdisjoint(sources),
     )
     if work is None or not all([a.flags.aligned for a in arrays]):  # noqa: C419, for speed
         # Strides between items, or items off their alignment: a field of a structured array, say.
@@ -106,16 +108,15 @@ def _run(
 
     d = work.template.copy()
     slot = work.first_slot
-    for a in arrays:
-        d[slot] = address(a)
+    for source in sources:
+        d[slot] = source
         slot += work.slot_step
     if noise is not None:
         d[slot] = noise.start
-    if sinks:
-        slot = work.sink_slot
-        for sink in sinks:
-            d[slot] = 0 if sink is None else address(sink)
-            slot += work.slot_step
+    slot = work.sink_slot
+    for place in targets:
+        d[slot] = place
+        slot += work.slot_step
     if noise is not None:
         seed_low, seed_high, stream = noise.key.words()
         d[memory.SEED_LOW : memory.STREAM + 1] = seed_low, seed_high, noise.draw, stream
@@ -267,15 +268,18 @@ def _apart(out: np.ndarray | None, arrays: Sequence[np.ndarray]) -> np.ndarray |
     if not out.flags.aligned or any(stride % out.itemsize for stride in out.strides):
         return np.empty(out.shape, out.dtype)
     for a in arrays:
-        same = address(a) == address(out) and a.strides == out.strides and a.shape == out.shape and a.dtype == out.dtype
-        if not same and _overlap(a, out):
+        if np.may_share_memory(a, out) and not _same(a, out) and _overlap(a, out):
             return np.empty(out.shape, out.dtype)
     return out
 
 
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return address(a) == address(b) and a.strides == b.strides and a.shape == b.shape and a.dtype == b.dtype
+
+
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
     try:
-        return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=1000)  # type: ignore[arg-type]
+        return np.shares_memory(a, b, max_work=1000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
 

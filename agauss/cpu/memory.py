@@ -14,6 +14,7 @@ from agauss import noise
 from agauss.cpu import mathlib
 
 TILE = 1024  # elements moved and computed at a time: a handful of tiles fit in the first-level cache
+SHORT = 8  # columns in rows that are copied column by column
 SCRATCH = TILE + 8  # a tile of noise begins and ends on whole blocks
 
 # The head of a descriptor, then the extents of the dimensions, then for each array its address, its storage, the bounds
@@ -220,6 +221,21 @@ def offset(d, array, row):
 
 
 @register_jitable
+def has_short_rows(d, array, column, n):
+    """Whether elements are whole rows of an array of two dimensions, so short that a loop for each would cost more."""
+    inner = d[EXTENTS + d[NDIM] - 1]
+    short = d[NDIM] == 2 and inner <= SHORT and column == 0 and n % inner == 0
+    return short and d[array + STORAGE] <= BUFFERED and d[array + ADDRESS] != 0
+
+
+@register_jitable
+def copy_by_columns(source, source_row, source_column, sink, sink_row, sink_column, columns, rows):
+    for column in range(columns):
+        for row in range(rows):
+            sink[row * sink_row + column * sink_column] = source[row * source_row + column * source_column]
+
+
+@register_jitable
 def load(d, array, start, n, scratch, x):
     """A pointer to elements start ... start + n - 1 of an array, in x's dtype: where they lie, or copied to scratch."""
     inner = d[EXTENTS + d[NDIM] - 1]
@@ -229,6 +245,10 @@ def load(d, array, start, n, scratch, x):
     column = start - row * inner
     if storage == DIRECT and stride == 1 and column + n <= inner:
         return advance(pointer(address, x), offset(d, array, row) + column)
+    if has_short_rows(d, array, column, n):
+        source = advance(pointer(address, x), offset(d, array, row))
+        copy_by_columns(source, d[array + STRIDES], stride, scratch, inner, 1, inner, n // inner)
+        return scratch
     done = 0
     while done < n:
         run = min(inner - column, n - done)
@@ -273,6 +293,10 @@ def store(d, array, start, n, scratch, x):
     row = start // inner
     column = start - row * inner
     if address == 0 or (storage == DIRECT and stride == 1 and column + n <= inner):
+        return
+    if has_short_rows(d, array, column, n):
+        sink = advance(pointer(address, x), offset(d, array, row))
+        copy_by_columns(scratch, inner, 1, sink, d[array + STRIDES], stride, inner, n // inner)
         return
     done = 0
     while done < n:
@@ -340,6 +364,11 @@ def load_noise(d, array, start, n, scratch, spare, x):
     inner = d[EXTENTS + ndim - 1]
     stride = d[strides + ndim - 1]
     by_index = d[BATCH_AXIS] == ndim - 1
+    adjacent = d[BATCH_AXIS] < 0 and stride == 1
+    for axis in range(ndim - 1):
+        adjacent &= d[strides + axis] == d[EXTENTS + axis + 1] * d[strides + axis + 1]
+    if adjacent:  # the rows of the noise, if not of what is read with it
+        return generate(d, d[array + ADDRESS] + start, n, scratch, x)
     row = start // inner
     column = start - row * inner
     done = 0

@@ -158,8 +158,14 @@ class ArrayKey(Key):
     def __init__(self, seed_low: Any, seed_high: Any, stream: Any) -> None:
         object.__setattr__(self, "_words", (seed_low, seed_high, stream))
 
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
     def words(self) -> tuple[Any, Any, Any]:
         return self._words
+
+    def fold_in(self, n: int) -> "Key":
+        raise TypeError("rng must be folded before it becomes agauss's key where its value is not known yet")
 
     def __repr__(self) -> str:
         return f"ArrayKey{self._words}"

@@ -461,11 +461,11 @@ def sample_vjp(
     xp = given.library.xp
     g = xp.reshape(xp.broadcast_to(g, draws + given.shape), (-1, *given.shape))
     with given.library.on(given.arrays[0]):
-        total = tuple(xp.zeros_like(a) for a in given.arrays)
+        total = tuple(xp.zeros_like(a, dtype=given.wide) for a in given.arrays)
         for number in range(g.shape[0]):
             one = _pulled(formulas.sample_vjp, given, [g[number, ...]], limits, Noise(key, number, index))
-            total = tuple(a + b for a, b in zip(total, one, strict=True))
-        return _delivered(total, given, out)
+            total = tuple(a + xp.astype(b, given.wide) for a, b in zip(total, one, strict=True))
+        return _delivered([xp.astype(a, given.dtype) for a in total], given, out)
 
 
 def sample_block(

@@ -23,10 +23,12 @@ class Traced(Reference):
     def evaluate(
         self, term: Callable[..., Any], raw: Sequence[Any], bounds: Limits, cotangents: int
     ) -> tuple[Any, ...]:
+        if term is formulas.sample_and_kl:  # as two, for what one does not depend on may be infinite in the other
+            z, kl = (self.evaluate(t, r, bounds, 0) for t, r in ((formulas.sample, raw), (formulas.kl_prior, raw[:-1])))
+            return *z, *kl
         if not hasattr(formulas, f"{term.__name__}_vjp"):
             return super().evaluate(term, raw, bounds, cotangents)
-        values: tuple[Any, ...] = _differentiable(term, tuple(bounds))(*raw)
-        return values
+        return (_differentiable(term, tuple(bounds))(*raw),)
 
     def of_blocks(self, m: Words, n: Noise, low: Any, high: Any, bits: int, like: Any) -> Any:
         """Each normal by itself, though a block's words are then made for each: XLA runs that as one vector loop, where
@@ -47,27 +49,23 @@ class Traced(Reference):
 
 @lru_cache
 def _differentiable(term: Callable[..., Any], bounds: tuple[tuple[int, str, float, float], ...]) -> Any:
-    """The term's values as a function of its inputs whose derivative is the term's vjp, an output at a time."""
+    """The term as a function of its inputs whose derivative is the term's vjp."""
     form = Reference(jnp)
     vjp = getattr(formulas, f"{term.__name__}_vjp")
+    shifted = tuple((position + 1, *bound) for position, *bound in bounds)
 
     @jax.custom_jvp
-    def values(*raw: Any) -> tuple[Any, ...]:
+    def value(*raw: Any) -> Any:
         whole = jnp.broadcast_shapes(*(x.shape for x in raw))
-        return tuple(jnp.broadcast_to(v, whole) for v in form.evaluate(term, raw, bounds, 0))
+        (found,) = form.evaluate(term, raw, bounds, 0)
+        return jnp.broadcast_to(found, whole)
 
     def rule(raw: Any, tangents: Any) -> Any:
-        found = values(*raw)
-        n = len(found)
-        shifted = tuple((position + n, *bound) for position, *bound in bounds)
-        slopes = []
-        for place, value in enumerate(found):
-            weights = [jnp.asarray(float(k == place), value.dtype) for k in range(n)]
-            partials = form.evaluate(vjp, [*weights, *raw], shifted, n)  # type: ignore[arg-type]
-            # By noise, which comes after the arguments, there is no derivative.
-            terms = [p * t for p, t in zip(partials, tangents, strict=False) if not isinstance(t, SymbolicZero)]
-            slopes.append(sum(terms, start=jnp.zeros_like(value)))
-        return found, tuple(slopes)
+        found = value(*raw)
+        partials = form.evaluate(vjp, [jnp.ones((), found.dtype), *raw], shifted, 1)  # type: ignore[arg-type]
+        # By noise, which comes after the arguments, there is no derivative.
+        terms = [p * t for p, t in zip(partials, tangents, strict=False) if not isinstance(t, SymbolicZero)]
+        return found, sum(terms, start=jnp.zeros_like(found))
 
-    values.defjvp(rule, symbolic_zeros=True)
-    return values
+    value.defjvp(rule, symbolic_zeros=True)
+    return value

@@ -179,6 +179,8 @@ def behind(results: dict[str, Any]) -> Iterator[str]:
 
 
 def readme_rows(results: dict[str, Any]) -> Iterator[str]:
+    yield f"On {results['machine']}."
+    yield ""
     yield f"| float32, parameters ({MAIN.replace('x', ', ')}) | agauss | against | its time | agauss is |"
     yield "|---|---|---|---|---|"
     for work in ("kl", "sample", "forward and backward"):
@@ -262,15 +264,15 @@ REASONS: list[tuple[str, Callable[[Row], bool], str]] = [
     (
         "A small call is Python.",
         lambda row: row.shape in SMALL_SHAPES,
-        """Arguments are checked, the plan for their forms is looked up and the kernel called: 5 us for a function of
-two arrays, more where two results or gradients come back, and four times as much for tensors, whose memory and options
-pass through Python as well. The floor is one call into C++, and so are the operations of a peer.""",
+        """Arguments are checked, the plan for their forms is looked up and the kernel called; the more where several
+results or gradients come back, and for tensors, whose memory and options pass through Python as well. The floor is one
+call into C++, and so are the operations of a peer.""",
     ),
     (
         "JAX makes a block's words for each of its normals.",
         lambda row: row.work == "training step on JAX",
-        """XLA on a CPU runs nothing else of four results as one vector loop. On a CPU `host` calls the Numba loops
-instead.""",
+        """XLA on a CPU makes one vector loop only where an element has one result, so the words are made again for
+each of a block's four normals. `host` calls the Numba loops instead.""",
     ),
     (
         "Rows of four elements.",
@@ -282,7 +284,7 @@ loop over it, and so are gradients back; a row's sum is of four numbers.""",
         "Noise is arithmetic.",
         lambda row: row.work in NOISY,
         """Ten rounds of Philox for four normals and a logarithm, a root, a sine and a cosine for each two, with the
-same bits on every machine: half a nanosecond a float32 normal on these two threads. The floor moves bytes alone.""",
+same bits on every machine. The floor moves bytes alone.""",
     ),
     (
         "Half types are computed in float32.",
@@ -293,7 +295,7 @@ move. torch.compile converts within its loop.""",
     (
         "Arrays that fit in the cache.",
         lambda row: row.name == "floor",
-        """These stay in the last-level cache between calls, from where the floor takes 100 GB/s. An exponential to
+        """These stay in the last-level cache between calls, which is faster than memory. An exponential to
 1 ulp and the KL's polynomial near the prior are then what counts. `Targets` has kl at a size that does not fit.""",
     ),
     ("Not explained yet.", lambda row: True, ""),

@@ -41,6 +41,8 @@ def main() -> None:
     parser.add_argument("--render", action="store_true", help="write the pages of the last run again")
     parser.add_argument("--out", type=Path, default=ROOT, help="the checkout to write in")
     options = parser.parse_args()
+    if options.quick and options.out == ROOT:
+        parser.error("--quick is not for the record: give --out another folder with README.md and docs/")
     stored = options.out / "docs" / "performance.json"
     if not options.render:
         stored.write_text(json.dumps(measured(options.quick), indent=1) + "\n")
@@ -118,7 +120,7 @@ def rivals(work: str, shape: str, dtype: str, names: list[str], rounds: int) -> 
 
 
 def training_step(rounds: int) -> Seconds:
-    """Sample and KL with their gradients, with fresh outputs everywhere; each library's own noise."""
+    """Sample and KL with their gradients, with fresh outputs but for the first; each library's own noise."""
     a = common.inputs(MAIN, "float32")
     calls = {
         "agauss, NumPy, outputs kept": partial(common.OURS["forward and backward"], a),

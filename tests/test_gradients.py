@@ -598,3 +598,10 @@ def test_plain_kl_and_the_librarys_are_the_same_function():
         np.testing.assert_allclose(
             forward_of(op)(*primals, **options), value.numpy(), rtol=1e-13, atol=1e-13, err_msg=op
         )
+
+
+def test_draws_of_half_types_are_added_up_in_float32():
+    """In float16 the sum of ones would stop at 2048."""
+    zero = np.zeros(1, np.float16)
+    d_mean, _ = ag.sample_vjp(zero, zero, cotangent=1.0, rng=7, sample_shape=4096)
+    assert d_mean == 4096

@@ -380,3 +380,51 @@ def test_the_plain_form_is_the_likelihood_of_itself():
     found = log_q - log_p
     error = float(found.std()) / math.sqrt(len(found))
     assert abs(float(found.mean()) - float(plain(p, 0.0)[1][0])) < 4 * error
+
+
+# Keys, ids, points and leaves that are not the ordinary ones
+
+
+@pytest.mark.parametrize("rng", [2**31, 2**40 + 2**31, Key(2**64 - 1, 2**32 - 1)])
+@pytest.mark.parametrize("index", [None, range(2**33, 2**33 + 3), [2**63 + 1, 0, 5], np.array([2**33, 1, 2])])
+def test_keys_and_ids_of_64_bits_reach_the_host_without_x64(rng, index):
+    _, mean, logvar, *_ = inputs()
+    want = ag.sample(np.asarray(mean), np.asarray(logvar), rng=rng, index=index)
+    np.testing.assert_array_equal(agj.host.sample(mean, logvar, rng=rng, index=index), want)
+    np.testing.assert_array_equal(jax.jit(lambda m, v: agj.host.sample(m, v, rng=rng, index=index))(mean, logvar), want)
+
+
+@places
+def test_a_point_takes_a_key_of_jax_and_draws_nothing(place):
+    q = PLACES[place].DiagonalGaussianDistribution(inputs()[-1], deterministic=True)
+    np.testing.assert_array_equal(q.sample(jax.random.key(0)), q.mean)
+    np.testing.assert_array_equal(q.sample_and_kl(jax.random.key(0))[0], q.mean)
+    with pytest.raises(TypeError, match="rng must be None, an int"):
+        q.sample("key")
+
+
+def test_a_known_key_is_an_ordinary_one_and_a_traced_one_says_what_it_is_not():
+    assert agj.key_of(jax.random.key(7)) == Key(7)
+    assert agj.key_of(jax.random.key(7)).fold_in(3) == Key(7).fold_in(3)
+    with pytest.raises(TypeError, match="rng must be folded before"):
+        jax.jit(lambda key: agj.sample(jnp.zeros(3), 0.0, rng=agj.key_of(key).fold_in(1)))(jax.random.key(0))
+
+
+def test_a_distribution_whose_leaves_broadcast_may_be_mapped():
+    q = jax.vmap(lambda m: D.from_mean_logvar(m, jnp.zeros(3)))(jnp.ones((5, 4, 3)))
+    assert q.shape == (5, 4, 3)
+    np.testing.assert_array_equal(jax.vmap(lambda one: one.kl())(q), np.full((5, 4), 1.5, np.float32))
+
+
+def test_numpy_moments_become_arrays_of_jax():
+    for q in (D.from_mean_logvar(np.zeros((2, 3)), np.float64(0)), D.from_moments(np.ones((2, 4), np.float32))):
+        assert isinstance(q.mean, jax.Array)
+
+
+def test_an_infinite_kl_does_not_reach_the_gradient_of_the_sample():
+    p = jnp.array([[0.0, 100.0]])
+    got = jax.grad(lambda p: agj.sample_and_kl(p, rng=7, bounds=None)[0].sum())(p)
+    want = ag.sample_vjp(np.zeros((1, 1), np.float32), np.full((1, 1), 100, np.float32), cotangent=1.0, rng=7)
+    np.testing.assert_allclose(got, np.concatenate(want, axis=1), rtol=1e-6)
+    both = jax.grad(lambda p: sum(v.sum() for v in agj.sample_and_kl(p, rng=7, bounds=None)))(p)
+    assert not np.isnan(both).any()

@@ -575,3 +575,14 @@ def test_cuda_tensors_have_the_bits_of_the_cpus(dtype):
 
 def test_bfloat16_is_ml_dtypes_own():
     assert agt._array(torch.zeros(2, dtype=torch.bfloat16)).dtype == ml_dtypes.bfloat16
+
+
+def test_a_list_of_generators_stands_alone():
+    q = Q(torch.zeros(2, 4))
+    generators = [torch.Generator().manual_seed(k) for k in (1, 2)]
+    assert q.sample(generators).shape == (2, 2)
+    for options in ({"sample_shape": 5}, {"index": [0, 1]}):
+        with pytest.raises(TypeError, match="beside a list of generators"):
+            q.sample(generators, **options)
+    with pytest.raises(TypeError, match="beside a list of generators"):
+        q.sample(7, generator=generators)

@@ -149,7 +149,7 @@ def _tell(term: Any, arrays: Sequence[np.ndarray | None], axes: Shape | None, sh
     if any(a.dtype.itemsize == 2 for a in given):
         trail.note("half precision is turned into float32 a tile of 1,024 elements at a time")
     if any(a.ndim and a.shape[-1] > 1 and a.strides[-1] not in (0, a.itemsize) for a in given):
-        trail.note("an array whose last axis is not adjacent in memory is read element by element")
+        trail.note("an array whose last axis is not adjacent in memory is read or written element by element")
     if not work.parallel:
         trail.note(f"on one thread: {prod(shape)} elements are fewer than {PARALLEL_FROM}")
 

@@ -94,6 +94,7 @@ def _run_parallel(kernel: Any, descriptor: int, tasks: int) -> None:
     global _parallel
     n = threads()
     if n == 1:
+        trail.note("on one thread: Numba has no more")
         kernel(descriptor, 0, tasks)
         return
     if _parallel is None:

@@ -225,7 +225,7 @@ def has_short_rows(d, array, column, n):
     """Whether elements are whole rows of an array of two dimensions, so short that a loop for each would cost more."""
     inner = d[EXTENTS + d[NDIM] - 1]
     short = d[NDIM] == 2 and inner <= SHORT and column == 0 and n % inner == 0
-    return short and d[array + STORAGE] <= BUFFERED and d[array + ADDRESS] != 0
+    return short and d[array + STORAGE] <= BUFFERED
 
 
 @register_jitable

@@ -1,7 +1,7 @@
 """JAX: agauss's functions, and its distribution as a pytree, for jit, grad, jvp, vmap and sharding; knows no formula.
 
 They run in the array-API form, which XLA fuses. The functions of `host` are an alternative on the CPU: they call the
-Numba loops from compiled code.
+Numba loops from compiled code, and have gradients but no jvp of their own.
 """
 
 import inspect
@@ -66,7 +66,11 @@ def key_of(rng: Any) -> Key:
         if data.ndim and data.dtype == np.uint32 and data.shape[-1] in KEY_WORDS:
             if data.ndim > 1:
                 raise ValueError(f"rng must be one key; got {data.shape[:-1]} of them: use jax.vmap over them")
+            known = not isinstance(data, jax.core.Tracer)
+            data = np.asarray(data) if known else data
             stream = data[2] ^ data[3] if len(data) == 4 else np.uint32(0)
+            if known:
+                return Key(int(data[1]) | int(data[0]) << 32, int(stream))
             return ArrayKey(data[1], data[0], stream)
         if isinstance(rng, jax.core.Tracer):
             raise TypeError(
@@ -118,7 +122,10 @@ def _on_host(op: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., A
         if jax.default_backend() != "cpu":
             raise ValueError(f"host must be used on the CPU alone; got {jax.default_backend()}: use this module's own")
         key, index = options.pop("rng", None), options.pop("index", None)
-        words = () if key is None else key.words()
+        # Of a number, words of 32 bits without a sign, which JAX takes for integers of 32 bits with one.
+        words = () if key is None else tuple(np.uint32(w) if isinstance(w, int) else w for w in key.words())
+        # Ids that are known stay out of JAX, which has 64 bits only where it is told so.
+        known, index = (None, index) if isinstance(index, jax.Array) else (index, None)
         numbers = {place: a for place, a in enumerate(arrays) if not isinstance(a, jax.Array)}
 
         def run(function: Any, kind: Any, arrays: Sequence[Any], words: Any, index: Any, more: Any = None) -> Any:
@@ -129,8 +136,9 @@ def _on_host(op: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., A
                 low, high, stream = words
                 whole = kind is np.asarray
                 own["rng"] = Key(int(low) | int(high) << 32, int(stream)) if whole else ArrayKey(low, high, stream)
-            if index is not None:
-                own["index"] = kind(index)
+            own_index = known if index is None else kind(index)
+            if own_index is not None:
+                own["index"] = own_index
             if more is not None:
                 own["cotangent"] = kind(more) if not isinstance(more, (tuple, list)) else tuple(map(kind, more))
             found = function(*primals, **own)
@@ -206,8 +214,29 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
     def __init__(self, parameters: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(_as_array("parameters", parameters), *args, **kwargs)
 
+    def _set(self, mean: Any, logvar: Any, *args: Any) -> None:
+        super()._set(_as_array("mean", mean), _as_array("logvar", logvar), *args)
+
+    def sample(
+        self, rng: Any = None, *, index: Any = None, sample_shape: int | Sequence[int] = (), out: Any = None
+    ) -> Any:
+        """``agauss.DiagonalGaussianDistribution.sample``, with keys of jax.random too."""
+        return super().sample(self._key(rng), index=index, sample_shape=sample_shape, out=out)
+
+    def sample_and_kl(self, rng: Any = None, *, index: Any = None, out: Any = None) -> tuple[Any, Any]:
+        """``agauss.DiagonalGaussianDistribution.sample_and_kl``, with keys of jax.random too."""
+        return super().sample_and_kl(self._key(rng), index=index, out=out)
+
+    def _key(self, rng: Any) -> Any:
+        return key_of(rng) if self.deterministic and rng is not None else rng
+
     def tree_flatten(self) -> tuple[Any, Any]:
-        return (self._mean, self._logvar), (self.deterministic, self.bounds, self.event_axes)
+        """Leaves of one shape, so that what is mapped over one is mapped over the other."""
+        leaves = tuple(
+            jnp.broadcast_to(a, self._shape) if getattr(a, "shape", self._shape) != self._shape else a
+            for a in (self._mean, self._logvar)
+        )
+        return leaves, (self.deterministic, self.bounds, self.event_axes)
 
     @classmethod
     def tree_unflatten(cls, fixed: Any, leaves: Any) -> "DiagonalGaussianDistribution":
@@ -215,8 +244,7 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         self = cls.__new__(cls)
         self._mean, self._logvar = leaves
         self.deterministic, self.bounds, self.event_axes = fixed
-        shapes = [leaf.shape for leaf in leaves if hasattr(leaf, "shape")]
-        self._shape = np.broadcast_shapes(*shapes) if len(shapes) == 2 else ()
+        self._shape = tuple(getattr(leaves[0], "shape", ()))
         return self
 
 

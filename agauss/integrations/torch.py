@@ -620,6 +620,8 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
             return super().sample(sample_shape=sample_shape)
         generators = rng if generator is None else generator
         if isinstance(generators, (list, tuple)):
+            if index is not None or sample_shape != () or (rng is not None and generator is not None):
+                raise TypeError("rng, index and sample_shape must not be given beside a list of generators")
             return self._sample_by_each(generators)
         return self._of("sample", rng=rng, generator=generator, index=index, sample_shape=sample_shape)
 

@@ -228,7 +228,8 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         return super().sample_and_kl(self._key(rng), index=index, out=out)
 
     def _key(self, rng: Any) -> Any:
-        return key_of(rng) if self.deterministic and rng is not None else rng
+        """A key of JAX's as agauss's; anything else as it is, for a point advances no Generator."""
+        return key_of(rng) if isinstance(rng, (jax.Array, np.ndarray)) else rng
 
     def tree_flatten(self) -> tuple[Any, Any]:
         """Leaves of one shape, so that what is mapped over one is mapped over the other."""

@@ -266,7 +266,7 @@ class Words:
 
 
 def normals(xp: Any, n: Noise, shape: Shape, like: Any, of_blocks: Callable[..., Any]) -> Any:
-    """The noise of an array of a shape, in like's dtype and on its device; `of_blocks` as below."""
+    """The noise of an array of a shape, in like's dtype and on its device; `of_blocks` is that of a Reference."""
     dtype = xp.int64 if _has_64_bits(xp) else xp.uint32
     where = _like(xp, like)
     bits = 64 if like.dtype == xp.float64 else 32

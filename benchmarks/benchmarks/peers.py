@@ -106,9 +106,8 @@ def torch_form(work: str, a: Inputs, compiled: bool = False) -> Call:
     f = forward(of, torch, lambda mean, key: torch.randn_like(mean))
     if compiled:
         torch.compiler.reset()
-        # A compiled backward may run twice only where it gives no buffer away.
         f = torch.compile(f, dynamic=False)
-        if not step:
+        if not step:  # a compiled backward may run twice only where it gives no buffer away
             imported("torch._functorch.config").donated_buffer = False
     if of == work:
         return lambda: f(p, x, None)

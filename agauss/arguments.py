@@ -17,6 +17,7 @@ Shape = tuple[int, ...]
 Bounds = tuple[float, float, str]  # low, high, kind
 DEFAULT_LIMITS = (-30.0, 20.0)
 BOUND_KINDS = ("hard", "soft", "straight-through")
+_SCALARS = (np.float16, np.float32, np.float64)
 _SINGLE_OR_DOUBLE = (np.dtype(np.float32), np.dtype(np.float64))  # NumPy's, which most calls come with
 
 
@@ -66,7 +67,8 @@ class Operands:
 
 
 def operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
-    """The arguments of an operation; Python numbers take the dtype of the arrays beside them, or else float64."""
+    """The arguments of an operation. Numbers take the dtype of the arrays beside them. Where there are none, NumPy's
+    scalars have theirs, and Python's numbers alone are float64."""
     first = values[0]
     if type(first) is np.ndarray and first.dtype in _SINGLE_OR_DOUBLE:
         shape, dtype = first.shape, first.dtype
@@ -98,7 +100,9 @@ def _operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
             )
         _same_device(name, value, model_name, model)
     if library is None:
-        arrays = [np.asarray(real(value), dtype=np.float64) for value in values]
+        dtype = np.result_type(*[type(value) for value in values if isinstance(value, _SCALARS)] or [np.float64])
+        with np.errstate(all="ignore"):
+            arrays = [np.asarray(real(value), dtype=dtype) for value in values]
         return Operands(NUMPY, arrays, ())
     arrays = [like(value, library, model) if is_number(value) else value for value in values]
     ordered, shapes = zip(*_x_last(names, [tuple(a.shape) for a in arrays]), strict=True)
@@ -154,7 +158,7 @@ def like(value: float, library: Library, model: Any, dtype: Any = None) -> Any:
     """A number as an array without dimensions, of the model's dtype, if not of another, and on its device."""
     device = device_of(model)
     options = {} if device is None else {"device": device}
-    with np.errstate(over="ignore"):  # a number beyond the dtype is inf
+    with np.errstate(all="ignore"):  # a number beyond the dtype is inf, or 0
         return library.xp.asarray(real(value), dtype=model.dtype if dtype is None else dtype, **options)
 
 
@@ -193,7 +197,7 @@ def axes_of(axis: int | Sequence[int] | None, rank: int, name: str = "axis") -> 
     axes = []
     for entry in axis if isinstance(axis, (tuple, list)) else (axis,):
         try:
-            place = operator.index(entry)
+            place = _whole(entry)
         except TypeError:
             raise TypeError(f"{name} must be None, an int or a tuple of ints; got {axis!r}") from None
         if not -rank <= place < rank:
@@ -222,7 +226,7 @@ def bounds_of(bounds: Any, name: str = "bounds") -> Bounds | None:
     low, high = real(low), real(high)
     if not low < high or (kind == "soft" and math.isinf(high - low)):
         raise ValueError(f"{name} must have low < high, both finite for soft bounds; got {bounds!r}")
-    return float(low), float(high), kind
+    return float(low) + 0.0, float(high) + 0.0, kind  # -0.0 and 0.0, equal as keys of a cache, are one bound
 
 
 normal_axes, normal_bounds = remembered(axes_of), remembered(bounds_of)
@@ -285,9 +289,16 @@ def check_index(index: Any, library: Library, shape: Shape) -> Any:
     return index
 
 
+def _whole(n: Any) -> int:
+    """n as an int; True and False are none."""
+    if isinstance(n, bool):
+        raise TypeError
+    return operator.index(n)
+
+
 def normal_shape(shape: Any, name: str) -> Shape:
     try:
-        sizes = tuple(operator.index(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
+        sizes = tuple(_whole(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
     except TypeError:
         raise TypeError(f"{name} must be an int or a tuple of ints; got {shape!r}") from None
     if any(n < 0 for n in sizes):
@@ -310,6 +321,8 @@ def block_of(shape: Shape, offset: Any, event_size: Any) -> tuple[Shape, Shape]:
                 f"tuple where the block is cut; got {event_size!r}"
             )
         place, events = (*place, *(0,) * (len(shape) - 1)), shape[1:]
+    if math.prod(events) >= 2**63:
+        raise ValueError(f"event_size must be under 2**63 elements; got {event_size!r}")
     if len(place) != len(shape) or len(events) != len(shape) - 1:
         raise ValueError(
             f"offset must have {len(shape)} entries and event_size {len(shape) - 1} for a block of shape {shape}; got "

@@ -30,6 +30,13 @@ class Library:
         """What has map and row_reduce and, where it fills, empty."""
         return self._load()
 
+    @property
+    def widest(self) -> Any:
+        """The dtype to add up in: float64, or float32 where JAX has no more."""
+        from agauss.reference import has_64_bits
+
+        return self.xp.float64 if has_64_bits(self.xp) else self.xp.float32
+
     def on(self, x: Any) -> Any:
         """A context in which the library's own functions compute where the array x is."""
         return x.device if self.name == "cupy" else nullcontext()

@@ -212,7 +212,8 @@ class DiagonalGaussianDistribution:
                 return self._summed(self._given(), self.event_axes, 0.0)
             return self._ops.kl(self._mean, self._logvar, axis=self.event_axes, bounds=self.bounds)
         if not isinstance(other, DiagonalGaussianDistribution):
-            raise TypeError(f"other must be None or a DiagonalGaussianDistribution; got {type(other).__name__}")
+            kind = f"{type(other).__module__}.{type(other).__qualname__}".removeprefix("builtins.")
+            raise TypeError(f"other must be None or a DiagonalGaussianDistribution of agauss; got {kind}")
         if self.deterministic and not other.deterministic:
             return self._summed(operands(("mean", "mean2"), (self._mean, other._mean)), self.event_axes, 0.0)
         # A point has a log-variance of -inf, which no bound may lift.
@@ -220,10 +221,10 @@ class DiagonalGaussianDistribution:
         others, bounds2 = (-float("inf"), None) if other.deterministic else (other._logvar, other.bounds)
         return self._ops.kl(self._mean, mine, other._mean, others, axis=self.event_axes, bounds=bounds, bounds2=bounds2)
 
-    def nll(self, x: Any, dims: int | Sequence[int] | None = None) -> Any:
-        """Negative log-likelihood of x, summed over ``dims``, the event axes by default; see ``agauss.nll``.
+    def nll(self, sample: Any, dims: int | Sequence[int] | None = None) -> Any:
+        """Negative log-likelihood of a sample, summed over ``dims``, the event axes by default; see ``agauss.nll``.
 
-        x may have leading axes of its own, as from ``sample_shape``, which are kept. 0 where deterministic.
+        The sample may have leading axes of its own, as from ``sample_shape``, which are kept. 0 where deterministic.
 
         Examples
         --------
@@ -234,10 +235,10 @@ class DiagonalGaussianDistribution:
         """
         axes = self.event_axes
         if dims is not None:
-            axes = normal_axes(dims, len(operands(("x", "mean"), (x, self._mean)).shape), "dims")
+            axes = normal_axes(dims, len(operands(("x", "mean"), (sample, self._mean)).shape), "dims")
         if self.deterministic:
-            return self._summed(operands(("x", "mean"), (x, self._mean)), axes, 0.0)
-        return self._ops.nll(x, self._mean, self._logvar, axis=axes, bounds=self.bounds)
+            return self._summed(operands(("x", "mean"), (sample, self._mean)), axes, 0.0)
+        return self._ops.nll(sample, self._mean, self._logvar, axis=axes, bounds=self.bounds)
 
     def log_prob(self, x: Any) -> Any:
         """Log-density at x, summed over the event axes: ``-nll(x)``.
@@ -394,7 +395,7 @@ def _scaled_log(x: Any, factor: float) -> Any:
     """factor * log(x), by way of float32 for half types."""
     given = operands(("moments",), (x,))
     xp = given.library.xp
-    with np.errstate(divide="ignore", invalid="ignore"), given.library.on(x):
+    with np.errstate(all="ignore"), given.library.on(x):
         wide = x if x.dtype == given.wide else xp.astype(x, given.wide)
         result = factor * xp.log(wide)
         return result if result.dtype == x.dtype else xp.astype(result, x.dtype)

@@ -54,10 +54,11 @@ def kl_prior_vjp(m, g, mean, logvar):
     return g * mean, m.like(0.5, mean) * g * m.expm1(logvar)
 
 
-def scaled(m, d, precision):
-    """d * precision, and 0 where d is 0 though the precision, exp(-logvar), is infinite."""
-    nothing = (d == m.like(0.0, d)) & (precision == m.like(float("inf"), d))
-    return d * m.where(nothing, m.like(1.0, d), precision)
+def precision(m, logvar, d):
+    """exp(-logvar), the factor of d; 1 where it is infinite and d is 0, so that their product is 0."""
+    p = m.exp(-logvar)
+    nothing = (d == m.like(0.0, d)) & (p == m.like(float("inf"), d))
+    return m.where(nothing, m.like(1.0, d), p)
 
 
 def log_ratio(m, logvar, logvar2):
@@ -81,23 +82,25 @@ def kl(m, mean, logvar, mean2, logvar2):
     d = mean - mean2
     t, rest = log_ratio(m, logvar, logvar2)
     y = m.half_expm1x(t)
-    return (half * d) * scaled(m, d, m.exp(-logvar2)) + carried(m, y, rest, y + half * t)
+    return (half * d) * (d * precision(m, logvar2, d)) + carried(m, y, rest, y + half * t)
 
 
 def kl_vjp(m, g, mean, logvar, mean2, logvar2):
     half, one = m.like(0.5, mean), m.like(1.0, mean)
     d = mean - mean2
-    slope = scaled(m, d, m.exp(-logvar2))
+    slope = (g * d) * precision(
+        m, logvar2, d
+    )  # in this order, for the gradient may be within range where the KL is not
     t, rest = log_ratio(m, logvar, logvar2)
     e = m.expm1(t)
-    e = carried(m, e, rest, e + one)
-    return g * slope, g * (half * e), -(g * slope), -(g * ((half * d) * slope + half * e))
+    by_logvar = g * (half * carried(m, e, rest, e + one))
+    return slope, by_logvar, -slope, -((half * d) * slope + by_logvar)
 
 
 def nll(m, x, mean, logvar):
     half = m.like(0.5, mean)
     d = x - mean
-    square = (half * d) * scaled(m, d, m.exp(-logvar))
+    square = (half * d) * (d * precision(m, logvar, d))
     # An infinite square outgrows a log-variance of -inf, with which its sum would be NaN.
     infinity = m.like(float("inf"), mean)
     return m.where(square == infinity, infinity, half * (m.like(LOG_2PI, mean) + logvar) + square)
@@ -105,9 +108,9 @@ def nll(m, x, mean, logvar):
 
 def nll_vjp(m, g, x, mean, logvar):
     d = x - mean
-    slope = scaled(m, d, m.exp(-logvar))
     half = m.like(0.5, mean)
-    return g * slope, -(g * slope), g * (half - (half * d) * slope)
+    slope = (g * d) * precision(m, logvar, d)  # as in kl_vjp
+    return slope, -slope, half * g - (half * d) * slope
 
 
 def log_prob(m, x, mean, logvar):

@@ -9,6 +9,7 @@ vocabulary: mulhilo, join, word, low for words; like, where, fma, sqrt, number, 
 import operator
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 MASK32 = 0xFFFFFFFF
@@ -209,11 +210,41 @@ def _integer(name: str, n: Any, bits: int) -> int:
     return found
 
 
+class Once:
+    """What `rng` was, as a key that is made when it is first used and kept: a call that is refused draws nothing."""
+
+    def __init__(self, rng: Any) -> None:
+        self._rng = rng
+
+    @cached_property
+    def key(self) -> Key:
+        return as_key(self._rng)
+
+
+def same_key(rng: Any) -> Key:
+    """The key of a sample that was drawn before; refuses what would stand for another key now."""
+    if rng is None or hasattr(rng, "integers"):
+        raise TypeError(
+            f"rng must be the int or Key that the sample was drawn with; got {_kind(rng)}, which gives other noise "
+            "each time (agauss.vjp takes it, and keeps the key)"
+        )
+    return as_key(rng)
+
+
+def _kind(rng: Any) -> str:
+    module, name = type(rng).__module__.partition(".")[0], type(rng).__name__
+    if rng is None:
+        return "None"
+    return name if module == "builtins" else f"{module}'s {name}"
+
+
 def as_key(rng: Any, name: str = "rng", draw: bool = True) -> Key:
     """The key that `rng` stands for. A Generator is advanced by one 64-bit draw; nothing else is changed. Without
     `draw` no Generator is, nor is a key to be used: `rng` is only checked."""
     if isinstance(rng, Key):
         return rng
+    if isinstance(rng, Once):
+        return rng.key
     if rng is None:
         return Key(int.from_bytes(os.urandom(8), "little"))
     seed = _index(rng)
@@ -225,7 +256,7 @@ def as_key(rng: Any, name: str = "rng", draw: bool = True) -> Key:
     if module == "numpy" and hasattr(rng, "generate_state"):
         low, high = rng.generate_state(2)
         return Key(int(low) | int(high) << 32)
-    kind = type(rng).__name__ if module == "builtins" else f"{module}'s {type(rng).__name__}"
+    kind = _kind(rng)
     if module in ("torch", "jax", "jaxlib"):
         kind += f" (agauss.integrations.{module.removesuffix('lib')} takes its library's own)"
     nothing = "None, " if name == "rng" else ""

@@ -6,6 +6,8 @@ agauss/__init__.py says what they have in common: broadcasting, units, dtypes, b
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from agauss import formulas
 from agauss.arguments import (
     DEFAULT_LIMITS,
@@ -16,6 +18,7 @@ from agauss.arguments import (
     check_out,
     cotangent_for,
     halves,
+    like,
     limit,
     normal_axes,
     normal_bounds,
@@ -23,7 +26,7 @@ from agauss.arguments import (
     operands,
 )
 from agauss.dispatch import library_of
-from agauss.noise import Noise, as_key
+from agauss.noise import Noise, Once, as_key, same_key
 from agauss.random import draw
 from agauss.strides import row_major
 
@@ -317,12 +320,13 @@ def mode_vjp(mean: Any, logvar: Any, *, cotangent: Any, out: Outs = None) -> tup
 
 
 def clamp(logvar: Any, *, bounds: Any, out: Any = None) -> Any:
-    """logvar within its bounds, as a new array of its dtype.
+    """logvar after its bounds, as a new array of its dtype.
 
     "hard", or a pair (low, high), cuts at the bounds; its gradient is 0 outside. "straight-through" cuts too, with the
     gradient 1 (which a library's own autograd does not see). "soft" is ``low + softplus(y - low)`` with ``y = high -
-    softplus(high - logvar)`` (Chua et al., 2018), whose gradient is nowhere 0 until it underflows. Strings stand for
-    [-30, 20]; (low, high, kind) says all. NaN stays.
+    softplus(high - logvar)`` (Chua et al., 2018), whose gradient is nowhere 0 until it underflows. It can pass high, by
+    at most ``log1p(exp(low - high))``: 2e-22 for [-30, 20], but 0.13 for [-1, 1]. Strings stand for [-30, 20]; (low,
+    high, kind) says all. NaN stays.
 
     Examples
     --------
@@ -359,11 +363,13 @@ def saturated(logvar: Any, *, bounds: Any = DEFAULT_LIMITS, axis: Axis = None) -
     array(2)
     """
     checked = normal_bounds(bounds)
-    low, high = checked[:2] if checked else (-float("inf"), float("inf"))
-    given = operands(("logvar", "low", "high"), (logvar, low, high))
+    given = _logvar(logvar)
+    axes = normal_axes(axis, len(given.shape))
+    # The bounds in the dtype that a gradient compares in: half types would round them.
+    for end in checked[:2] if checked else (-float("inf"), float("inf")):
+        given.arrays.append(like(end, given.library, given.arrays[0], given.wide))
     xp = given.library.xp
     integral = xp.__array_namespace_info__().default_dtypes()["integral"]
-    axes = normal_axes(axis, len(given.shape))
     if not axes:
         with given.library.on(given.arrays[0]):
             return xp.astype(_mapped(formulas.outside, given, (), None, given.wide), integral)
@@ -440,8 +446,8 @@ def sample_vjp(
 ) -> tuple[Any, ...]:
     """Gradients of ``sample`` by mean, 1, and by logvar, std * eps / 2, times the cotangent of its value.
 
-    The noise is made again from ``rng``, which must stand for the same key: a Key or an int. With ``sample_shape`` the
-    draws' gradients are added up.
+    The noise is made again from ``rng``, so it must be the Key or int that ``sample`` was given: a Generator, or None,
+    would give other noise and is refused. With ``sample_shape`` the draws' gradients are added up.
 
     Examples
     --------
@@ -454,17 +460,18 @@ def sample_vjp(
     draws = normal_shape(sample_shape, "sample_shape")
     g = cotangent_for(cotangent, draws + given.shape, given.dtype, given)
     index = None if index is None else check_index(index, given.library, given.shape)
-    limits, key = limit(bounds, 1), as_key(rng)
+    limits, key = limit(bounds, 1), same_key(rng)
     if draws == ():
         return _pulled(formulas.sample_vjp, given, [g], limits, Noise(key, 0, index), out)
     _check_outs(out, given)
-    xp = given.library.xp
+    xp, widest = given.library.xp, given.library.widest
     g = xp.reshape(xp.broadcast_to(g, draws + given.shape), (-1, *given.shape))
-    with given.library.on(given.arrays[0]):
-        total = tuple(xp.zeros_like(a, dtype=given.wide) for a in given.arrays)
+    with given.library.on(given.arrays[0]), np.errstate(all="ignore"):  # inf and NaN are results, not accidents
+        total = tuple(xp.zeros_like(a, dtype=widest) for a in given.arrays)
         for number in range(g.shape[0]):
-            one = _pulled(formulas.sample_vjp, given, [g[number, ...]], limits, Noise(key, number, index))
-            total = tuple(a + xp.astype(b, given.wide) for a, b in zip(total, one, strict=True))
+            noise = Noise(key, number, index)
+            one = _pulled(formulas.sample_vjp, given, [g[number, ...]], limits, noise, dtype=given.wide)
+            total = tuple(a + xp.astype(b, widest) for a, b in zip(total, one, strict=True))
         return _delivered([xp.astype(a, given.dtype) for a in total], given, out)
 
 
@@ -609,7 +616,7 @@ def sample_and_kl_vjp(
     Parameters
     ----------
     parameters, rng, axis, index, bounds : as given to ``sample_and_kl``
-        ``rng`` must stand for the same key: a Key or an int.
+        ``rng`` must be a Key or an int, as for ``sample_vjp``.
     cotangent : (d_z, d_kl)
         Of z's shape and dtype and of kl's; either may be a number.
     out : array like ``parameters``, optional
@@ -661,7 +668,7 @@ def sample_and_kl_of_vjp(
     ]
     if index is not None:
         index = check_index(index, given.library, given.shape)
-    return _pulled(formulas.sample_and_kl_vjp, given, cotangents, limits, Noise(as_key(rng), 0, index), out)
+    return _pulled(formulas.sample_and_kl_vjp, given, cotangents, limits, Noise(same_key(rng), 0, index), out)
 
 
 def vjp(op: Callable[..., Any], *primals: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
@@ -692,7 +699,7 @@ def vjp(op: Callable[..., Any], *primals: Any, **kwargs: Any) -> tuple[Any, Call
     if kwargs.get("out") is not None:
         raise TypeError("out must be None under vjp; got an array")
     if "rng" in kwargs:
-        kwargs["rng"] = as_key(kwargs["rng"])
+        kwargs["rng"] = Once(kwargs["rng"])
     value = op(*primals, **kwargs)
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
@@ -800,9 +807,11 @@ def _pulled(
     limits: Limits,
     noise: Noise | None = None,
     outs: Outs = None,
+    dtype: Any = None,
 ) -> tuple[Any, ...]:
     """The gradients by the arguments: one map for those of the full shape, a sum for each that was broadcast."""
     shape, backend = given.shape, given.library.backend
+    dtype = given.dtype if dtype is None else dtype
     _check_outs(outs, given)
     arrays = [*cotangents, *given.arrays]
     shapes = [tuple(a.shape) for a in given.arrays]
@@ -817,13 +826,13 @@ def _pulled(
         if own != shape:
             padded = (1,) * (len(shape) - len(own)) + own
             axes = tuple([axis for axis, n in enumerate(padded) if n != shape[axis] or axis < len(shape) - len(own)])
-            (total,) = backend.row_reduce(term, arrays, shape, axes, (given.dtype,), summed=place, **options)
+            (total,) = backend.row_reduce(term, arrays, shape, axes, (dtype,), summed=place, **options)
             gradients[place] = given.library.xp.reshape(total, own)
-    dtypes = [given.dtype if own == shape else None for own in shapes]
-    if any(dtype is not None for dtype in dtypes):
+    dtypes = [dtype if own == shape else None for own in shapes]
+    if any(own == shape for own in shapes):
         sinks = None
         if outs is not None and given.library.fills:
-            sinks = [None if dtype is None else out for out, dtype in zip(outs, dtypes, strict=True)]
+            sinks = [out if own == shape else None for out, own in zip(outs, shapes, strict=True)]
         mapped = backend.map(term, arrays, shape, dtypes, outs=sinks, **options)
         gradients = [g if total is None else total for g, total in zip(mapped, gradients, strict=True)]
     return _delivered(gradients, given, outs)

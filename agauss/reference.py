@@ -63,7 +63,7 @@ class Reference:
         values = self._values(term, arrays, shape, bounds, cotangents, noise)
         results = [self._own(value, arrays, shape, own) for value, own in zip(values, mapped, strict=False)]
         value = _broadcast(xp, values[summed], shape)
-        widest = xp.float64 if _has_64_bits(xp) else value.dtype
+        widest = xp.float64 if has_64_bits(xp) else value.dtype
         total = xp.sum(value, axis=axes, dtype=widest) if axes else value
         return (*results, xp.astype(total, dtype))
 
@@ -128,7 +128,7 @@ def _like(xp: Any, a: Any) -> dict[str, Any]:
     return {} if device is None or not hasattr(xp, "__array_namespace_info__") else {"device": device}
 
 
-def _has_64_bits(xp: Any) -> bool:
+def has_64_bits(xp: Any) -> bool:
     """Whether the library has int64 and float64: JAX does not, unless it is told to."""
     return bool(xp.__array_namespace_info__().default_dtypes()["integral"] == xp.int64)
 
@@ -267,7 +267,7 @@ class Words:
 
 def normals(xp: Any, n: Noise, shape: Shape, like: Any, of_blocks: Callable[..., Any]) -> Any:
     """The noise of an array of a shape, in like's dtype and on its device; `of_blocks` is that of a Reference."""
-    dtype = xp.int64 if _has_64_bits(xp) else xp.uint32
+    dtype = xp.int64 if has_64_bits(xp) else xp.uint32
     where = _like(xp, like)
     bits = 64 if like.dtype == xp.float64 else 32
     m = Words(xp, dtype, bits, **where)

@@ -1256,3 +1256,79 @@ def test_x_is_told_what_the_gaussian_is_and_not_the_other_way_round():
 def test_tab_completion_offers_what_is_public():
     assert sorted(dir(ag)) == sorted([*ag.__all__, "__version__"])
     assert dir(ag.random) == ag.random.__all__
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_call_that_is_refused_advances_no_generator(deterministic):
+    rng, x = np.random.default_rng(3), np.zeros((4, 6), np.float32)
+    before, q, wrong = rng.bit_generator.state, Q(x, deterministic), np.zeros(3, np.float32)
+    for call in (
+        lambda: ag.vjp(ag.sample, x, x[:3], rng=rng),
+        lambda: ag.vjp(ag.sample, x, x, rng=rng, index=[1]),
+        lambda: ag.vjp(ag.sample_and_kl, x[:, :5], rng=rng),
+        lambda: ag.sample(x, x, rng=rng, out=wrong),
+        lambda: ag.sample(x, x, rng=rng, bounds=(2, 1)),
+        lambda: ag.sample(x, x, rng=rng, sample_shape=-1),
+        lambda: ag.sample_and_kl(x, rng=rng, out=wrong),
+        lambda: ag.sample_block(x, x, key=rng, offset=0, event_size=6, out=wrong),
+        lambda: ag.sample_block(x, x, key=rng, offset=0, event_size=6, bounds="firm"),
+        lambda: ag.random.normal(2, rng=rng, out=wrong),
+        lambda: q.sample(rng, out=wrong),
+        lambda: q.sample(rng, index=[1]),
+        lambda: q.sample_and_kl(rng, out=wrong),
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            call()
+        assert rng.bit_generator.state == before
+
+
+@pytest.mark.parametrize("axis", [True, False, (0, True)], ids=repr)
+def test_a_truth_value_is_no_axis(axis):
+    x = np.zeros((2, 3))
+    for refused in (
+        lambda: ag.kl(x, x, axis=axis),
+        lambda: Q(x[:, :2], event_axes=axis),
+        lambda: Q(x[:, :2]).nll(x, axis),
+    ):
+        with pytest.raises(TypeError, match="must be None, an int or a tuple of ints"):
+            refused()
+    with pytest.raises(TypeError, match="sample_shape must be an int or a tuple of ints; got True"):
+        ag.sample(x, x, rng=1, sample_shape=True)
+
+
+def test_a_whole_of_more_elements_than_can_be_counted_is_refused():
+    with pytest.raises(ValueError, match=r"event_size must be under 2\*\*63 elements"):
+        ag.sample_block(np.zeros((1, 0)), 0.0, key=1, offset=(0, 0), event_size=(2**63,))
+
+
+def test_a_namesake_of_the_class_is_refused_by_its_module():
+    class DiagonalGaussianDistribution:
+        pass
+
+    with pytest.raises(TypeError, match=r"of agauss; got test_errors\..*DiagonalGaussianDistribution"):
+        Q(np.zeros((2, 4))).kl(DiagonalGaussianDistribution())
+
+
+def test_infinities_in_sums_of_several_chunks_are_results_and_not_accidents():
+    big, half = np.full((2, 200_000), 3e38, np.float32), np.full(100_000, 6e4, np.float16)
+    with np.errstate(all="raise"):
+        assert np.isinf(ag.kl(big, big - big, axis=1)).all()
+        assert np.isinf(ag.kl_vjp(half, half[:1] * 0, np.float16(0), np.float16(0), cotangent=1.0)[3])
+        assert np.isnan(ag.entropy(np.repeat(np.float32([np.inf, -np.inf]), 100_000)))
+        g = np.repeat(np.float32([3e38, -3e38]), 4)
+        ag.sample_vjp(g[:1] * 0, g[:1] * 0 + 9, cotangent=g.reshape(8, 1), rng=7, sample_shape=8)
+
+
+def test_scalars_of_numpy_keep_their_dtype():
+    one, two = np.float32(1), np.float32(2)
+    assert ag.kl(one, two).dtype == ag.kl(one, 2.0).dtype == np.float32
+    assert ag.kl(np.float64(1), 2).dtype == ag.kl(1.0, 2.0).dtype == ag.kl(np.float64(1), two).dtype == np.float64
+    assert ag.sample(np.float16(1), 0, rng=7).dtype == np.float16
+    array = np.float32([0.0])
+    assert ag.sample(np.float32(0), np.float32(0), rng=7) == ag.sample(array, array, rng=7)[0]
+
+
+def test_the_old_classs_keywords_are_taken():
+    z = np.zeros((2, 2))
+    q = Q(parameters=np.zeros((2, 4)), deterministic=False)
+    np.testing.assert_array_equal(q.nll(sample=z, dims=[1]), q.nll(z))

@@ -605,3 +605,77 @@ def test_draws_of_half_types_are_added_up_in_float32():
     zero = np.zeros(1, np.float16)
     d_mean, _ = ag.sample_vjp(zero, zero, cotangent=1.0, rng=7, sample_shape=4096)
     assert d_mean == 4096
+
+
+@libraries
+def test_draws_that_cancel_in_a_half_type_leave_their_rest(library):
+    """Each draw rounded to float16 would be infinite, or lost beside its neighbour; their sum is neither."""
+    draws, std, logvar = 2_000, math.exp(1.5), np.array([3.0], np.float16)
+    g = np.random.default_rng(3).normal(size=(draws, 1)).astype(np.float16)
+    g[:2] = 6e4
+    eps = ag.sample(np.zeros(1, np.float32), np.zeros(1, np.float32), rng=5, sample_shape=draws).astype(np.float64)
+    g[1] = (-6e4 * eps[0] / eps[1])[0]  # their gradients by logvar are beyond float16's 65504
+    g64 = g.astype(np.float64)
+    assert abs(g64[0] * eps[0] * std / 2) > 65504
+    mean, logvar, cotangent = (array(library, a) for a in (np.zeros(1, np.float16), logvar, g))
+    found = ag.sample_vjp(mean, logvar, cotangent=cotangent, rng=5, sample_shape=draws)
+    for got, terms in zip(found, (g64, 0.5 * g64 * std * eps), strict=True):
+        # float32's rounding of each, and one of float16 at the end.
+        assert abs(float(host(got)[0]) - terms.sum()) <= np.abs(terms).sum() * 2**-22 + abs(terms.sum()) * 2**-10
+
+
+@pytest.mark.parametrize("rng", [None, np.random.default_rng(0)], ids=["None", "Generator"])
+@pytest.mark.parametrize("op", ["sample", "sample_and_kl"])
+def test_a_gradient_of_other_noise_than_the_samples_is_refused(op, rng):
+    arrays = [np.zeros((2, 4), np.float32)] * (2 if op == "sample" else 1)
+    cotangent = 1.0 if op == "sample" else (1.0, 1.0)
+    with pytest.raises(TypeError, match=r"rng must be the int or Key that the sample was drawn with; got (None|numpy)"):
+        getattr(ag, f"{op}_vjp")(*arrays, cotangent=cotangent, rng=rng)
+    value, pullback = ag.vjp(getattr(ag, op), *arrays, rng=rng)
+    z = value if op == "sample" else value[0]
+    gradient = pullback(1.0 if op == "sample" else (1.0, 0.0))[-1]
+    by_logvar = gradient if op == "sample" else gradient[:, 2:]
+    np.testing.assert_array_equal(by_logvar * 2, z)  # at mean 0 and std 1, the sample is the noise
+
+
+@libraries
+@pytest.mark.parametrize(("g", "d", "logvar"), [(1e-3, 100.0, -86.0), (1e-6, 3e3, -80.0), (1e3, 1e-6, 80.0)])
+def test_a_gradient_within_range_does_not_pass_through_infinity(library, g, d, logvar):
+    """exp(86) is 2e37, times d beyond float32, times the cotangent within it again."""
+    x, mean, spread = (array(library, np.full(1, v, np.float32)) for v in (d, 0.0, logvar))
+    g, d, logvar = (float(np.float32(v)) for v in (g, d, logvar))
+    slope = g * d * math.exp(-logvar)
+    by_x, by_mean, by_logvar = (float(host(v)[0]) for v in ag.nll_vjp(x, mean, spread, cotangent=g, axis=()))
+    # Four roundings of 2^-24 and one of exp, within an ulp.
+    assert by_x == pytest.approx(slope, rel=4e-7)
+    assert by_mean == -by_x
+    assert by_logvar == pytest.approx(g / 2 - slope * d / 2, rel=8e-7)
+    by_mean, _, by_mean2, by_logvar2 = (
+        float(host(v)[0]) for v in ag.kl_vjp(x, spread, mean, spread, cotangent=g, axis=())
+    )
+    assert by_mean == pytest.approx(slope, rel=4e-7)
+    assert by_mean2 == -by_mean
+    assert by_logvar2 == pytest.approx(-slope * d / 2, rel=8e-7)
+
+
+@libraries
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_saturated_counts_those_whose_gradient_a_hard_bound_stops(library, dtype):
+    """With bounds that the dtype has no number for."""
+    kind = numpy_dtype(dtype)
+    low, high = -30.004, 20.004
+    near = np.concatenate([np.linspace(low - 1, low + 1, 4001), np.linspace(high - 1, high + 1, 4001)]).astype(kind)
+    logvar = array(library, near)
+    (gradient,) = ag.clamp_vjp(logvar, cotangent=1.0, bounds=(low, high))
+    stopped = (host(gradient).astype(np.float32) == 0).sum()
+    assert 0 < stopped < near.size
+    assert int(ag.saturated(logvar, bounds=(low, high))) == stopped
+
+
+def test_zeros_of_both_signs_are_one_bound():
+    """Equal keys of a cache: the value would depend on which of them came first."""
+    logvar = np.array([-1.0, 2.0])
+    for low in (-0.0, 0.0, -0.0):
+        assert not np.signbit(ag.clamp(logvar, bounds=(low, 1))).any()
+    for high in (0.0, -0.0):
+        np.testing.assert_array_equal(np.signbit(ag.clamp(logvar, bounds=(-3, high))), [True, False])

@@ -49,9 +49,10 @@ __device__ __forceinline__ auto kl_prior_vjp(auto g, auto mean, auto logvar) {
     return values(g * mean, (like(0.5, mean) * g) * expm1(logvar));
 }
 
-__device__ __forceinline__ auto scaled(auto d, auto precision) {
-    auto nothing = (d == like(0.0, d)) & (precision == inf(d));
-    return d * where(nothing, like(1.0, d), precision);
+__device__ __forceinline__ auto precision(auto logvar, auto d) {
+    auto p = exp(-logvar);
+    auto nothing = (d == like(0.0, d)) & (p == inf(d));
+    return where(nothing, like(1.0, d), p);
 }
 
 __device__ __forceinline__ auto log_ratio(auto logvar, auto logvar2) {
@@ -75,33 +76,33 @@ __device__ __forceinline__ auto kl(auto mean, auto logvar, auto mean2, auto logv
     auto d = mean - mean2;
     auto [t, rest] = log_ratio(logvar, logvar2);
     auto y = half_expm1x(t);
-    return ((half * d) * scaled(d, exp(-logvar2))) + carried(y, rest, y + (half * t));
+    return ((half * d) * (d * precision(logvar2, d))) + carried(y, rest, y + (half * t));
 }
 
 __device__ __forceinline__ auto kl_vjp(auto g, auto mean, auto logvar, auto mean2, auto logvar2) {
     auto half = like(0.5, mean);
     auto one = like(1.0, mean);
     auto d = mean - mean2;
-    auto slope = scaled(d, exp(-logvar2));
+    auto slope = (g * d) * precision(logvar2, d);
     auto [t, rest] = log_ratio(logvar, logvar2);
     auto e = expm1(t);
-    e = carried(e, rest, e + one);
-    return values(g * slope, g * (half * e), -(g * slope), -(g * (((half * d) * slope) + (half * e))));
+    auto by_logvar = g * (half * carried(e, rest, e + one));
+    return values(slope, by_logvar, -slope, -(((half * d) * slope) + by_logvar));
 }
 
 __device__ __forceinline__ auto nll(auto x, auto mean, auto logvar) {
     auto half = like(0.5, mean);
     auto d = x - mean;
-    auto square = (half * d) * scaled(d, exp(-logvar));
+    auto square = (half * d) * (d * precision(logvar, d));
     auto infinity = inf(mean);
     return where(square == infinity, infinity, (half * (like(LOG_2PI, mean) + logvar)) + square);
 }
 
 __device__ __forceinline__ auto nll_vjp(auto g, auto x, auto mean, auto logvar) {
     auto d = x - mean;
-    auto slope = scaled(d, exp(-logvar));
     auto half = like(0.5, mean);
-    return values(g * slope, -(g * slope), g * (half - ((half * d) * slope)));
+    auto slope = (g * d) * precision(logvar, d);
+    return values(slope, -slope, (half * g) - ((half * d) * slope));
 }
 
 __device__ __forceinline__ auto log_prob(auto x, auto mean, auto logvar) {

@@ -8,74 +8,24 @@ everything, where it is not given. Dtypes that are not floating, mixed dtypes, l
 ValueError, as are shapes that do not broadcast and axes out of range. NaN and inf never raise.
 """
 
-from agauss import random
+from typing import TYPE_CHECKING
+
+from agauss import ops
+from agauss import random as random
 from agauss.cpu import launch as _launch  # noqa: F401, to see forks from here on, whoever started Numba's threads
-from agauss.distributions import DiagonalGaussianDistribution, DiracDistribution
-from agauss.explanation import explain
-from agauss.ops import (
-    clamp,
-    clamp_vjp,
-    entropy,
-    entropy_vjp,
-    kl,
-    kl_vjp,
-    log_prob,
-    log_prob_vjp,
-    mode,
-    mode_vjp,
-    nll,
-    nll_vjp,
-    normal_kl,
-    normal_kl_vjp,
-    sample,
-    sample_and_kl,
-    sample_and_kl_vjp,
-    sample_block,
-    sample_vjp,
-    saturated,
-    std,
-    std_vjp,
-    var,
-    var_vjp,
-    vjp,
-)
-from agauss.versions import show_versions
+from agauss.distributions import DiagonalGaussianDistribution as DiagonalGaussianDistribution
+from agauss.distributions import DiracDistribution as DiracDistribution
+from agauss.explanation import explain as explain
+from agauss.ops import *
+from agauss.versions import show_versions as show_versions
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "DiagonalGaussianDistribution",
-    "DiracDistribution",
-    "clamp",
-    "clamp_vjp",
-    "entropy",
-    "entropy_vjp",
-    "explain",
-    "kl",
-    "kl_vjp",
-    "log_prob",
-    "log_prob_vjp",
-    "mode",
-    "mode_vjp",
-    "nll",
-    "nll_vjp",
-    "normal_kl",
-    "normal_kl_vjp",
-    "random",
-    "sample",
-    "sample_and_kl",
-    "sample_and_kl_vjp",
-    "sample_block",
-    "sample_vjp",
-    "saturated",
-    "show_versions",
-    "std",
-    "std_vjp",
-    "var",
-    "var_vjp",
-    "vjp",
-]
+_others = ["DiagonalGaussianDistribution", "DiracDistribution", "explain", "random", "show_versions"]
+_names = sorted([*ops.NAMES, *_others])
+if not TYPE_CHECKING:  # type checkers go by the imports
+    __all__ = _names
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*_names, "__version__"]

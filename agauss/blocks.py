@@ -17,6 +17,7 @@ from dask.layers import ArraySliceDep
 
 from agauss import trail
 from agauss.noise import Noise
+from agauss.protocol import Pass
 from agauss.strides import row_major
 
 Shape = tuple[int, ...]
@@ -28,6 +29,17 @@ class Blocks:
 
     def __init__(self, library_of: Callable[[Any], Any]) -> None:
         self.library_of = library_of
+
+    def run(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Any = None) -> tuple[Any, ...]:
+        options = {"bounds": work.bounds, "cotangents": work.cotangents, "noise": noise, "outs": outs}
+        if work.axes is None:
+            return self.map(work.term, arrays, work.shape, work.dtypes, **options)
+        return self.row_reduce(
+            work.term, arrays, work.shape, work.axes, (*work.dtypes, work.total), summed=work.summed or 0, **options
+        )
+
+    def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None) -> None:
+        return None
 
     def map(
         self,

@@ -6,23 +6,20 @@ from typing import Any, Self
 import numpy as np
 
 from agauss import ops
-from agauss.arguments import (
+from agauss.arrays import NUMPY, Operands, dtype_name, floating, library_of, operands
+from agauss.execution import check_out
+from agauss.noise import as_key
+from agauss.options import (
     DEFAULT_LIMITS,
     Bounds,
-    Operands,
+    axes_of,
+    bounds_of,
     check_index,
-    check_out,
     flag_of,
-    floating,
     halves,
-    normal_axes,
-    normal_bounds,
-    normal_shape,
-    operands,
-    remembered,
+    sizes_of,
 )
-from agauss.dispatch import NUMPY, dtype_name, library_of
-from agauss.noise import as_key
+from agauss.remembered import remembered
 
 
 class DiagonalGaussianDistribution:
@@ -133,7 +130,7 @@ class DiagonalGaussianDistribution:
     ) -> None:
         self._mean, self._logvar, self._shape = mean, logvar, shape
         self.deterministic = flag_of(deterministic)
-        self.bounds: Bounds | None = normal_bounds(bounds)
+        self.bounds: Bounds | None = bounds_of(bounds)
         self.event_axes = _event_axes(event_axes, len(shape))
 
     @property
@@ -187,7 +184,7 @@ class DiagonalGaussianDistribution:
             return self._ops.sample(
                 self._mean, self._logvar, rng=rng, index=index, sample_shape=sample_shape, bounds=self.bounds, out=out
             )
-        given, shape = self._given(), normal_shape(sample_shape, "sample_shape") + self._shape
+        given, shape = self._given(), sizes_of(sample_shape, "sample_shape") + self._shape
         _checked_only(rng, index, given)
         if out is None:
             return given.library.copy(self._mean, shape)
@@ -235,7 +232,7 @@ class DiagonalGaussianDistribution:
         """
         axes = self.event_axes
         if dims is not None:
-            axes = normal_axes(dims, len(operands(("x", "mean"), (sample, self._mean)).shape), "dims")
+            axes = axes_of(dims, len(operands(("x", "mean"), (sample, self._mean)).shape), "dims")
         if self.deterministic:
             return self._summed(operands(("x", "mean"), (sample, self._mean)), axes, 0.0)
         return self._ops.nll(sample, self._mean, self._logvar, axis=axes, bounds=self.bounds)
@@ -329,7 +326,7 @@ class DiagonalGaussianDistribution:
 
     def _summed(self, given: Operands, axes: Any, value: float) -> Any:
         """`value` at the shape of a sum over the axes: what a deterministic distribution gives."""
-        summed = normal_axes(axes, len(given.shape))
+        summed = axes_of(axes, len(given.shape))
         return _full(given, tuple([n for axis, n in enumerate(given.shape) if axis not in summed]), value)
 
 
@@ -373,7 +370,7 @@ class DiracDistribution:
 @remembered
 def _event_axes(event_axes: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
     """The event axes counted from the end, so that values with leading sample axes work too."""
-    axes = range(1, rank) if event_axes is None else normal_axes(event_axes, rank, "event_axes")
+    axes = range(1, rank) if event_axes is None else axes_of(event_axes, rank, "event_axes")
     return tuple([axis - rank for axis in axes])
 
 

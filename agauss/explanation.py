@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from agauss import trail
-from agauss.dispatch import advice
+from agauss.arrays import advice
 from agauss.trail import Step
 
 

@@ -1,18 +1,18 @@
 """Keys, Philox and standard normal arrays, for users; noise.py holds the contract itself."""
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
 
-from agauss import formulas, noise
-from agauss.arguments import Operands, Shape, broadcast, check_index, check_out, floating, normal_shape
-from agauss.dispatch import FLOATING, Library, namespace
-from agauss.noise import Key, Noise, as_key
+from agauss import noise
+from agauss.arrays import FLOATING, Library, Operands, broadcast, floating, namespace
+from agauss.execution import draws
+from agauss.noise import Key
+from agauss.operations import NOISE
+from agauss.options import sizes_of
 
 __all__ = ["Key", "normal", "philox4x32"]
-MAX_DRAWS = noise.FOLD_DRAW
 
 
 def __dir__() -> list[str]:
@@ -57,10 +57,9 @@ def normal(
     np.True_
     """
     library = namespace(xp)
-    sizes = normal_shape(shape, "shape")
-    model = _model(library, dtype, device)
-    given = Operands(library, [model], sizes)
-    return draw(formulas.noise, given, rng, None, (), (), out)
+    sizes = sizes_of(shape, "shape")
+    given = Operands(library, [_model(library, dtype, device)], sizes)
+    return draws(NOISE, given, (), rng=rng, index=None, out=out)
 
 
 def philox4x32(counter: Any, key: Any) -> Any:
@@ -105,36 +104,6 @@ def philox4x32(counter: Any, key: Any) -> Any:
     wide_counter, wide_key = counter.astype(np.int64), key.astype(np.int64)
     words = noise.philox(m, *(wide_counter[..., k] for k in range(4)), *(wide_key[..., k] for k in range(2)))
     return np.stack(np.broadcast_arrays(*words), axis=-1).astype(np.uint32)
-
-
-def draw(term: Any, given: Operands, rng: Any, index: Any, draws: Shape, limits: Any, out: Any) -> Any:
-    """The term's value with noise, at each of the draws: shape draws + given.shape, in the arguments' dtype."""
-    library, shape = given.library, given.shape
-    if out is not None:
-        check_out(out, library, draws + shape, given.dtype)
-    if index is not None:
-        index = check_index(index, library, shape)
-    if prod(draws) > MAX_DRAWS:
-        raise ValueError(f"sample_shape must hold at most {MAX_DRAWS} draws; got {draws}")
-    key = as_key(rng)
-
-    def one(number: int, outs: Any = None) -> Any:
-        noises = Noise(key, number, index)
-        return library.backend.map(term, given.arrays, shape, (given.dtype,), bounds=limits, noise=noises, outs=outs)[0]
-
-    if draws == ():
-        return library.deliver(one(0, (out,) if out is not None and library.fills else None), out)
-    if not library.fills:
-        every = [one(number) for number in range(prod(draws))]
-        if not every:
-            return library.xp.empty(draws + shape, dtype=given.dtype)
-        return library.deliver(library.xp.reshape(library.xp.stack(every), draws + shape), out)
-    # A draw must not overwrite what the next one reads.
-    shared = out is not None and any(library.shares_memory(out, a) for a in given.arrays)
-    result = library.backend.empty(draws + shape, given.dtype, given.arrays[0]) if out is None or shared else out
-    for number, place in enumerate(np.ndindex(*draws)):
-        one(number, (result[(*place, ...)],))
-    return library.deliver(result, out)
 
 
 def _model(library: Library, dtype: Any, device: Any) -> Any:

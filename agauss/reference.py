@@ -12,6 +12,7 @@ import numpy as np
 
 from agauss import coefficients, formulas, noise, trail
 from agauss.noise import MASK32, Noise
+from agauss.protocol import Pass
 from agauss.strides import row_major
 
 Shape = tuple[int, ...]
@@ -23,6 +24,17 @@ class Reference:
 
     def __init__(self, xp: Any, name: str = "") -> None:
         self.xp, self.name = xp, name
+
+    def run(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Any = None) -> tuple[Any, ...]:
+        options = {"bounds": work.bounds, "cotangents": work.cotangents, "noise": noise, "outs": outs}
+        if work.axes is None:
+            return self.map(work.term, arrays, work.shape, work.dtypes, **options)
+        return self.row_reduce(
+            work.term, arrays, work.shape, work.axes, (*work.dtypes, work.total), summed=work.summed or 0, **options
+        )
+
+    def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None) -> None:
+        return None
 
     @np.errstate(all="ignore")  # for libraries that are NumPy underneath: inf and NaN are results, not accidents
     def map(

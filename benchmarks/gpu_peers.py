@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from agauss import dispatch
+from agauss.arrays import library_of
 from benchmarks import common, peers
 from benchmarks.common import Call
 from benchmarks.peers import FORWARD
@@ -79,7 +79,7 @@ def array_api(work: str, a: common.Inputs) -> Timed:
     """agauss's own form for any array library, in place of the kernels."""
 
     def call() -> Any:
-        with common.on_reference(dispatch.library_of(a.parameters)):
+        with common.on_reference(library_of(a.parameters)):
             return common.OURS[work](a)
 
     return Timed(call, clock_of(a.xp))

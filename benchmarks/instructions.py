@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import agauss as ag
-from agauss import dispatch
+from agauss.arrays import NUMPY
 from agauss.cuda import source
 from agauss.cuda.backend import Backend
 
@@ -80,7 +80,7 @@ def loops(assembly: str) -> Iterator[list[str]]:
 def main() -> None:
     nvdisasm = sys.argv[1] if len(sys.argv) > 1 else "nvdisasm"
     recorder = Recorder()
-    dispatch.NUMPY.backend = Backend(recorder)
+    NUMPY.backend = Backend(recorder)
     for name, call in WORK.items():
         call()
         spec = recorder.specs.pop()

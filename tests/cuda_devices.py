@@ -6,7 +6,7 @@ import cuda_shim
 import numpy as np
 import pytest
 
-from agauss import dispatch
+from agauss.arrays import NUMPY
 from agauss.cuda import source
 from agauss.cuda.backend import Backend
 
@@ -73,12 +73,12 @@ class Shim:
 
     @contextmanager
     def kernels(self):
-        loops = dispatch.NUMPY.backend
-        dispatch.NUMPY.backend = self.backend
+        loops = NUMPY.backend
+        NUMPY.backend = self.backend
         try:
             yield
         finally:
-            dispatch.NUMPY.backend = loops
+            NUMPY.backend = loops
 
 
 class Gpu:

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import agauss as ag
-from agauss import dispatch
+from agauss.arrays import NUMPY
 from agauss.random import Key
 from agauss.reference import Reference
 
@@ -44,8 +44,8 @@ def the_form(library):
     """Within, NumPy arrays go to the array-API form too, by way of array-api-compat, where that is the library."""
     with pytest.MonkeyPatch.context() as patch:
         if library == "numpy by the array API":
-            patch.setattr(dispatch.NUMPY, "backend", Reference(np))
-            patch.setattr(dispatch.NUMPY, "fills", False)
+            patch.setattr(NUMPY, "backend", Reference(np))
+            patch.setattr(NUMPY, "fills", False)
         yield
 
 

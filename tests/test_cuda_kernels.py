@@ -10,7 +10,7 @@ import pytest
 from cuda_devices import Gpu, Shim, ShimRuntime
 
 import agauss as ag
-from agauss import dispatch
+from agauss.arrays import NUMPY
 from agauss.cuda.backend import Backend
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -349,11 +349,11 @@ def test_neither_the_grid_nor_the_order_of_threads_changes_a_bit(shim, processor
     runtime.kernels = shim.runtime.kernels
     arrays = [normal(shape) for shape in ((2, 2 * 70001), (300, 2 * 9), (40, 2 * 600), (20, 2 * 100), (600, 2 * 520))]
     expected = [[*Q(p).sample_and_kl(rng=1), Q(p).sample(rng=1), Q(p).kl()] for p in arrays]
-    loops, dispatch.NUMPY.backend = dispatch.NUMPY.backend, Backend(runtime)
+    loops, NUMPY.backend = NUMPY.backend, Backend(runtime)
     try:
         found = [[*Q(p).sample_and_kl(rng=1), Q(p).sample(rng=1), Q(p).kl()] for p in arrays]
     finally:
-        dispatch.NUMPY.backend = loops
+        NUMPY.backend = loops
     for a, b in zip(found, expected, strict=True):
         assert_same(a, b)
     assert {spec.loop for spec in runtime.launches} == {"map", "short_rows", "row_reduce"}

@@ -18,7 +18,8 @@ from numba import njit
 from oracles import same_bits
 
 import agauss as ag
-from agauss import dispatch, formulas
+from agauss import formulas
+from agauss.arrays import NUMPY
 from agauss.cpu import mathlib
 from agauss.cuda import source
 from agauss.cuda.backend import Backend
@@ -129,12 +130,12 @@ def work(dtype, shape):
 
 def kernels(dtype, shapes):
     recorder = Recorder()
-    loops, dispatch.NUMPY.backend = dispatch.NUMPY.backend, Backend(recorder)
+    loops, NUMPY.backend = NUMPY.backend, Backend(recorder)
     try:
         for shape in shapes:
             work(dtype, shape)
     finally:
-        dispatch.NUMPY.backend = loops
+        NUMPY.backend = loops
     return list(dict.fromkeys(recorder.launches))
 
 

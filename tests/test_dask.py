@@ -17,7 +17,8 @@ import pytest
 from test_backends import OPERATIONS, WITH_ARRAYS, arrays, as_tuple
 
 import agauss as ag
-from agauss import blocks, dispatch
+from agauss import arrays as libraries
+from agauss import blocks
 from agauss.blocks import Blocks
 from agauss.cpu import backend as loops
 from agauss.cpu import launch
@@ -497,8 +498,8 @@ class DeviceBackend:
 @pytest.fixture
 def _device(monkeypatch):
     xp = SimpleNamespace(asarray=OnDevice)
-    library = dispatch.Library("device", xp, DeviceBackend, fills=True)
-    monkeypatch.setitem(dispatch._libraries, OnDevice, library)
+    library = libraries.Library("device", xp, DeviceBackend, fills=True)
+    monkeypatch.setitem(libraries._libraries, OnDevice, library)
 
 
 def on_device(a, chunks):
@@ -600,4 +601,4 @@ def test_the_integration_hands_on_the_public_functions():
 
 
 def test_the_backend_is_the_one_for_dask():
-    assert isinstance(dispatch.library_of(da.ones(3)).backend, Blocks)
+    assert isinstance(arrays.library_of(da.ones(3)).backend, Blocks)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import agauss as ag
-from agauss import dispatch
+from agauss.arrays import NUMPY
 from agauss.cpu import launch
 from agauss.integrations import autograd as aga
 from agauss.integrations import torch as agt
@@ -125,4 +125,4 @@ def test_other_threads_are_not_watched():
 def test_nothing_is_written_down_where_nobody_watches():
     with pytest.raises(ValueError, match="broadcast"):
         ag.explain(ag.kl, np.zeros(2), np.zeros(3))
-    assert not dispatch.NUMPY.backend.trail.watching()
+    assert not NUMPY.backend.steps.watching()

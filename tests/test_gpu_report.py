@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agauss import dispatch
+from agauss.arrays import NUMPY
 from agauss.reference import Reference
 
 ROOT = Path(__file__).parents[1]
@@ -174,11 +174,11 @@ def test_peers_do_the_same_work(gpu_report, inputs, name):
 
 
 def test_the_array_api_form_is_put_back(gpu_report):
-    before = dispatch.NUMPY.backend, dispatch.NUMPY.fills
-    with gpu_report.common.on_reference(dispatch.NUMPY):
-        assert isinstance(dispatch.NUMPY.backend, Reference)
-        assert not dispatch.NUMPY.fills
-    assert (dispatch.NUMPY.backend, dispatch.NUMPY.fills) == before
+    before = NUMPY.backend, NUMPY.fills
+    with gpu_report.common.on_reference(NUMPY):
+        assert isinstance(NUMPY.backend, Reference)
+        assert not NUMPY.fills
+    assert (NUMPY.backend, NUMPY.fills) == before
 
 
 def test_without_a_gpu_it_says_so_and_writes_nothing(tmp_path):

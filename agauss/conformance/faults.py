@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from agauss.arrays import device_of, dtype_name
 from agauss.conformance import oracles
 from agauss.conformance.libraries import NotApplicable
 from agauss.conformance.oracles import Truth, cancelled, total
 from agauss.conformance.subject import WIDE, Checks, Findings, Subject, event, filled, ordinary, silent
-from agauss.dispatch import device_of, dtype_name
 
 FAULTS = Checks()
 ONE = (1, 1, 1, 1)

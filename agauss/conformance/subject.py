@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from agauss.arrays import dtype_name
 from agauss.conformance.libraries import NumPy
 from agauss.conformance.oracles import Truth, ulps
-from agauss.dispatch import dtype_name
 
 Finding = tuple[bool, str]  # whether it is right, and what came, empty where that is plain
 Findings = Iterator[Finding]

@@ -1,8 +1,4 @@
-"""NumPy arrays in, NumPy arrays out: map and row-reduce a term by a Numba kernel; knows no formula.
-
-Arguments come checked: floating arrays that broadcast to `shape`. reference.py has the same two functions for every
-other array library, and ops.py says what their arguments mean.
-"""
+"""NumPy arrays in, NumPy arrays out: a pass by a Numba kernel; knows no formula. protocol.py says what a pass is."""
 
 import ctypes
 from collections.abc import Callable, Sequence
@@ -12,147 +8,93 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agauss import trail
-from agauss.cpu import launch, memory
-from agauss.cpu.kernels import Limits, Spec, kernel
-from agauss.cpu.layout import DISCARDED, INFINITY, Array, plan
+from agauss import trail as steps
+from agauss.cpu import launch, layout, memory
+from agauss.cpu.kernels import Spec, kernel
+from agauss.cpu.layout import DISCARDED, INFINITY, Array
 from agauss.noise import Noise
+from agauss.protocol import Pass, Shape
 from agauss.strides import row_major
 
 PARALLEL_FROM = 32768  # elements; under this a second thread costs more than it brings
-Shape = tuple[int, ...]
+Results = Sequence[np.ndarray | None]
 Form = tuple[Shape, Shape, np.dtype[Any]]  # shape, strides, dtype
 
 
-def map(
-    term: Callable[..., Any],
-    arrays: Sequence[np.ndarray],
-    shape: Shape,
-    dtypes: Sequence[Any],
-    *,
-    bounds: Limits = (),
-    cotangents: int = 0,
-    noise: Noise | None = None,
-    outs: Sequence[np.ndarray | None] | None = None,
+def run(
+    work: Pass, arrays: Sequence[np.ndarray], noise: Noise | None = None, outs: Results | None = None
 ) -> tuple[np.ndarray | None, ...]:
-    """The term's values at every element, one array for each of `dtypes`, and None where that is None."""
-    results = [None if t is None else np.empty(shape, t) for t in dtypes] if outs is None else list(outs)
-    _run(term, arrays, results, None, shape, None, bounds, cotangents, noise, None, outs is not None)
-    return tuple(results)
-
-
-def row_reduce(
-    term: Callable[..., Any],
-    arrays: Sequence[np.ndarray],
-    shape: Shape,
-    axes: Shape,
-    dtypes: Sequence[Any],
-    *,
-    bounds: Limits = (),
-    cotangents: int = 0,
-    noise: Noise | None = None,
-    summed: int = 0,
-    outs: Sequence[np.ndarray | None] | None = None,
-) -> tuple[np.ndarray | None, ...]:
-    """The term's first values at every element, and last the sum over `axes` of value number `summed`."""
-    results = [np.empty(shape, t) for t in dtypes[:-1]] if outs is None else list(outs)
-    callers = outs is not None
-    total = _run(term, arrays, results, dtypes[-1], shape, axes, bounds, cotangents, noise, summed, callers)
-    return (*results, total)
-
-
-def _run(
-    term: Callable[..., Any],
-    arrays: Sequence[np.ndarray],
-    results: Sequence[np.ndarray | None],
-    dtype: Any,
-    shape: Shape,
-    axes: Shape | None,
-    bounds: Limits,
-    cotangents: int,
-    noise: Noise | None,
-    summed: int | None,
-    callers: bool,
-) -> np.ndarray | None:
-    """Fill the results, and return the sum over the axes, if any. `callers`: the results may overlap the inputs."""
-    sinks = [_apart(out, arrays) for out in results] if callers else results
-    sources = [address(a) for a in arrays]
-    targets = [0 if sink is None else address(sink) for sink in sinks]
-    work = _prepare(
-        term,
-        shape,
-        axes,
-        tuple([(a.shape, a.strides, a.dtype) for a in arrays]),
-        tuple([None if a is None else (a.shape, a.strides, a.dtype) for a in sinks]),
-        dtype,
-        bounds,
-        cotangents,
-        None if noise is None else noise.strides or row_major(shape),
-        noise is not None and noise.index is not None,
-        summed,
-        callers and not set(targets).isdisjoint(sources),
-    )
-    if work is None or not all([a.flags.aligned for a in arrays]):  # noqa: C419, for speed
-        # Strides between items, or items off their alignment: a field of a structured array, say.
-        tidy = [a.copy() for a in arrays]
-        total = _run(term, tidy, results, dtype, shape, axes, bounds, cotangents, noise, summed, callers)
-        trail.copy("the arguments: their strides do not count whole, aligned items")
-        return total
-    if trail.watching():
-        _tell(term, [*arrays, *results], axes, shape, work)
-        for sink, out in zip(sinks, results, strict=True):
-            if sink is not out:
-                trail.copy("out: it overlaps an argument, or its strides do not count whole, aligned items")
-    if work.tasks == 0:
-        return None if axes is None else np.zeros(work.kept, dtype)
-
-    d = work.template.copy()
-    slot = work.first_slot
-    for source in sources:
-        d[slot] = source
-        slot += work.slot_step
-    if noise is not None:
-        d[slot] = noise.start
-    slot = work.sink_slot
-    for place in targets:
-        d[slot] = place
-        slot += work.slot_step
-    if noise is not None:
-        seed_low, seed_high, stream = noise.key.words()
-        d[memory.SEED_LOW : memory.STREAM + 1] = seed_low, seed_high, noise.draw, stream
-        if noise.index is not None:
-            index = np.ascontiguousarray(noise.index).astype(np.uint64).view(np.int64)
-            d[memory.INDEX] = address(index)
-    total = None
-    if axes is not None:
-        total = np.empty(work.kept, dtype)
-        sums = np.empty(work.partials) if work.partials else total
-        d[memory.SUMS] = address(sums)
-    if work.parallel:
-        launch.run(work.kernel, address(d), work.tasks)
+    """The term's values at every element, one array for each of the pass's dtypes, in `outs` where they are given, and
+    the sum over the axes, if there are any."""
+    if outs is None:
+        sinks = results = [None if t is None else np.empty(work.shape, t) for t in work.dtypes]
+        shared = False
     else:
-        work.kernel(address(d), 0, work.tasks)
-
-    if total is not None and work.partials:
-        with np.errstate(all="ignore"):  # inf and NaN are results, not accidents
-            total[...] = _pairwise(sums, total.size).reshape(total.shape)
-    if callers:
+        results = list(outs)
+        sinks = [_apart(out, arrays) for out in results]
+        shared = not {address(a) for a in sinks if a is not None}.isdisjoint(map(address, arrays))
+    loop = _prepare(
+        work,
+        tuple(map(_form, arrays)),
+        tuple([None if a is None else _form(a) for a in sinks]),
+        None if noise is None else noise.strides or row_major(work.shape),
+        noise is not None and noise.index is not None,
+        shared,
+    )
+    if loop is None or not all([a.flags.aligned for a in arrays]):  # noqa: C419, for speed
+        # Strides between items, or items off their alignment: a field of a structured array, say.
+        found = run(work, [a.copy() for a in arrays], noise, outs)
+        steps.copy("the arguments: their strides do not count whole, aligned items")
+        return found
+    if steps.watching():
+        _tell(work, [*arrays, *results], loop)
         for sink, out in zip(sinks, results, strict=True):
             if sink is not out:
-                out[...] = sink  # type: ignore[index]
-    return total
+                steps.copy("out: it overlaps an argument, or its strides do not count whole, aligned items")
+    total = loop.fill([address(a) for a in arrays], [0 if a is None else address(a) for a in sinks], noise)
+    for sink, out in zip(sinks, results, strict=True):
+        if sink is not out:
+            out[...] = sink  # type: ignore[index]
+    return tuple(results) if total is None else (*results, total)
 
 
-def _tell(term: Any, arrays: Sequence[np.ndarray | None], axes: Shape | None, shape: Shape, work: "Work") -> None:
+def plan(work: Pass, arrays: Sequence[np.ndarray], noise: Noise | None = None) -> "Planned | None":
+    """The pass for arrays of the same forms as these, in which new arrays are filled."""
+    sinks = [None if t is None else (work.shape, _row_major_bytes(work.shape, t), np.dtype(t)) for t in work.dtypes]
+    strides = None if noise is None else row_major(work.shape)
+    loop = _prepare(work, tuple(map(_form, arrays)), tuple(sinks), strides, False, False)
+    return None if loop is None or loop.tasks == 0 else Planned(loop, work, [a.itemsize for a in arrays])
+
+
+class Planned:
+    """A loop for arrays of known forms, whose addresses are all that it is still to be told."""
+
+    def __init__(self, loop: "Loop", work: Pass, itemsizes: Sequence[int]) -> None:
+        self._loop, self._itemsizes = loop, itemsizes
+        self._shape, self._dtypes = work.shape, work.dtypes
+
+    def __call__(
+        self, arrays: Sequence[np.ndarray], noise: Noise | None = None
+    ) -> tuple[np.ndarray | None, ...] | None:
+        sources = [address(a) for a in arrays]
+        for source, itemsize in zip(sources, self._itemsizes, strict=True):
+            if source % itemsize:
+                return None
+        results = [None if t is None else np.empty(self._shape, t) for t in self._dtypes]
+        total = self._loop.fill(sources, [0 if a is None else address(a) for a in results], noise)
+        return tuple(results) if total is None else (*results, total)
+
+
+def _tell(work: Pass, arrays: Sequence[np.ndarray | None], loop: "Loop") -> None:
     given = [a for a in arrays if a is not None]
     dtype = "float64" if any(a.dtype == np.float64 for a in given) else "float32"
-    trail.step("Numba loops", f"{'map' if axes is None else 'row_reduce'} of {term.__name__}", dtype, "numpy")
+    steps.step("Numba loops", f"{'map' if work.axes is None else 'row_reduce'} of {work.term.__name__}", dtype, "numpy")
     if any(a.dtype.itemsize == 2 for a in given):
-        trail.note("half precision is turned into float32 a tile of 1,024 elements at a time")
+        steps.note("half precision is turned into float32 a tile of 1,024 elements at a time")
     if any(a.ndim and a.shape[-1] > 1 and a.strides[-1] not in (0, a.itemsize) for a in given):
-        trail.note("an array whose last axis is not adjacent in memory is read or written element by element")
-    if not work.parallel:
-        trail.note(f"on one thread: {prod(shape)} elements are fewer than {PARALLEL_FROM}")
+        steps.note("an array whose last axis is not adjacent in memory is read or written element by element")
+    if not loop.parallel:
+        steps.note(f"on one thread: {prod(work.shape)} elements are fewer than {PARALLEL_FROM}")
 
 
 def empty(shape: Shape, dtype: Any, like: np.ndarray) -> np.ndarray:
@@ -160,7 +102,7 @@ def empty(shape: Shape, dtype: Any, like: np.ndarray) -> np.ndarray:
     return np.empty(shape, dtype)
 
 
-class Work(NamedTuple):
+class Loop(NamedTuple):
     """All that is the same in calls with arrays of the same forms."""
 
     kernel: Callable[[int, int, int], None]
@@ -170,70 +112,100 @@ class Work(NamedTuple):
     slot_step: int  # and how far apart they are
     tasks: int
     kept: Shape  # the shape of the sum
+    total: Any  # its dtype, or None
     partials: int
     parallel: bool
+
+    def fill(self, sources: Sequence[int], sinks: Sequence[int], noise: Noise | None) -> np.ndarray | None:
+        """Run over inputs and outputs at these addresses, and return the sum, if there is one."""
+        if self.tasks == 0:
+            return None if self.total is None else np.zeros(self.kept, self.total)
+        d = self.template.copy()
+        slot = self.first_slot
+        for source in sources:
+            d[slot] = source
+            slot += self.slot_step
+        index = None  # kept until the kernel has run
+        if noise is not None:
+            d[slot] = noise.start
+            seed_low, seed_high, stream = noise.key.words()
+            d[memory.SEED_LOW : memory.STREAM + 1] = seed_low, seed_high, noise.draw, stream
+            if noise.index is not None:
+                index = np.ascontiguousarray(noise.index).astype(np.uint64).view(np.int64)
+                d[memory.INDEX] = address(index)
+        slot = self.sink_slot
+        for sink in sinks:
+            d[slot] = sink
+            slot += self.slot_step
+        total = None
+        if self.total is not None:
+            total = np.empty(self.kept, self.total)
+            sums = np.empty(self.partials) if self.partials else total
+            d[memory.SUMS] = address(sums)
+        if self.parallel:
+            launch.run(self.kernel, address(d), self.tasks)
+        else:
+            self.kernel(address(d), 0, self.tasks)
+        if total is not None and self.partials:
+            with np.errstate(all="ignore"):  # inf and NaN are results, not accidents
+                total[...] = _pairwise(sums, total.size).reshape(total.shape)
+        return total
 
 
 @lru_cache(maxsize=4096)
 def _prepare(
-    term: Callable[..., Any],
-    shape: Shape,
-    axes: Shape | None,
+    work: Pass,
     sources: tuple[Form, ...],
     sinks: tuple[Form | None, ...],
-    total: Any,
-    bounds: Limits,
-    cotangents: int,
-    steps: Shape | None,
+    noise_strides: Shape | None,
     indexed: bool,
-    summed: int | None,
     shared: bool,
-) -> Work | None:
+) -> Loop | None:
     """The kernel and the plan; None where an input cannot be read by items.
 
-    `steps` are those of the noise's linear index, or None where there is no noise; `shared` says that an output is an
-    input too.
+    `noise_strides` are those of the noise's linear index, or None where there is no noise; `shared` says that an output
+    is an input too.
     """
+    shape, axes = work.shape, work.axes
     kept = tuple([n for axis, n in enumerate(shape) if axes is None or axis not in axes])
     if 0 in shape:
-        return Work(lambda d, begin, end: None, np.empty(0), 0, 0, 0, 0, kept, 0, False)
+        return Loop(lambda d, begin, end: None, np.empty(0), 0, 0, 0, 0, kept, work.total, 0, False)
     forms = [form for form in (*sources, *sinks) if form is not None]
     if any(stride % dtype.itemsize for _, strides, dtype in forms for stride in strides):
         return None
     entries = [_entry(form) for form in sources]
-    for position, _, low, high in bounds:
+    for position, _, low, high in work.bounds:
         entries[position] = (*entries[position][:4], low, high)
-    if steps is not None:
-        entries.append((shape, steps, 1, None, -INFINITY, INFINITY))
+    if noise_strides is not None:
+        entries.append((shape, noise_strides, 1, None, -INFINITY, INFINITY))
     # Where an output is an input too, its tiles are read whole before they are written.
     entries += [DISCARDED if form is None else _entry(form, buffered=shared) for form in sinks]
-    positions = [position for position, _, _, _ in bounds]
+    positions = [position for position, _, _, _ in work.bounds]
     double = any(dtype == np.float64 for _, _, dtype in forms)
     compute = np.float64 if double else np.float32
     spec = Spec(
-        term,
+        work.term,
         compute,
         len(entries) - len(sinks),
         len(sinks),
-        steps is not None,
-        tuple([kind for _, kind, _, _ in bounds]),
+        noise_strides is not None,
+        tuple([kind for _, kind, _, _ in work.bounds]),
         _two(positions),
-        _two([position - cotangents for position in positions]) if cotangents else (-1, -1),
-        summed,
+        _two([position - work.cotangents for position in positions]) if work.cotangents else (-1, -1),
+        work.summed,
     )
-    found = plan(shape, axes, tuple(entries), indexed, total == compute)
-    parallel = prod(shape) >= PARALLEL_FROM
-    sink_slot = found.first_slot + spec.inputs * found.slot_step
-    return Work(
+    found = layout.plan(shape, axes, tuple(entries), indexed, work.total == compute)
+    return Loop(
         kernel(spec),
         found.template,
         found.first_slot,
-        sink_slot,
+        found.first_slot + spec.inputs * found.slot_step,
         found.slot_step,
         found.tasks,
         kept,
+        work.total,
         found.partials,
-        parallel,
+        prod(shape) >= PARALLEL_FROM,
     )
 
 
@@ -246,6 +218,18 @@ def _entry(form: Form, buffered: bool = False) -> Array:
     if buffered and storage == memory.DIRECT:
         storage = memory.BUFFERED
     return shape, strides, dtype.itemsize, storage, -INFINITY, INFINITY
+
+
+def _form(a: np.ndarray) -> Form:
+    return a.shape, a.strides, a.dtype
+
+
+def _row_major_bytes(shape: Shape, dtype: Any) -> Shape:
+    return (
+        np.empty(shape, dtype).strides
+        if 0 in shape
+        else tuple([n * np.dtype(dtype).itemsize for n in row_major(shape)])
+    )
 
 
 def _two(positions: Sequence[int]) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import numpy as np
 from agauss import trail
 from agauss.cuda.source import ITEMSIZE, Spec
 from agauss.noise import NORMALS_PER_BLOCK, Noise
+from agauss.protocol import Pass
 from agauss.strides import coalesce, in_elements, row_major
 
 Shape = tuple[int, ...]
@@ -50,6 +51,17 @@ class Backend:
     def __init__(self, runtime: Any) -> None:
         self.runtime = runtime
         self.empty = runtime.empty
+
+    def run(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Any = None) -> tuple[Any, ...]:
+        options = {"bounds": work.bounds, "cotangents": work.cotangents, "noise": noise, "outs": outs}
+        if work.axes is None:
+            return self.map(work.term, arrays, work.shape, work.dtypes, **options)
+        return self.row_reduce(
+            work.term, arrays, work.shape, work.axes, (*work.dtypes, work.total), summed=work.summed or 0, **options
+        )
+
+    def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None) -> None:
+        return None
 
     def map(
         self,

@@ -8,12 +8,12 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import agauss
-from agauss import dispatch, ops
+from agauss import arrays, ops
 from agauss.integrations import need
 from agauss.noise import as_key
 
@@ -24,22 +24,6 @@ from autograd.builtins import SequenceBox  # noqa: E402
 from autograd.builtins import tuple as boxed_tuple  # noqa: E402
 from autograd.extend import defvjp_argnums, notrace_primitive, primitive  # noqa: E402
 from autograd.numpy.numpy_boxes import ArrayBox  # noqa: E402
-
-__all__ = [
-    "DiagonalGaussianDistribution",
-    "clamp",
-    "entropy",
-    "kl",
-    "log_prob",
-    "mode",
-    "nll",
-    "normal_kl",
-    "sample",
-    "sample_and_kl",
-    "saturated",
-    "std",
-    "var",
-]
 
 
 class Namespace:
@@ -68,11 +52,7 @@ class Namespace:
         return x.astype(dtype)
 
 
-dispatch.add(ArrayBox, "autograd", Namespace())
-
-
-def __dir__() -> list[str]:
-    return __all__
+arrays.add(ArrayBox, "autograd", Namespace())
 
 
 def _differentiable(op: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., Any]:
@@ -136,19 +116,12 @@ def _array(x: Any) -> Any:
     return np.asarray(x)
 
 
-kl = _differentiable(ops.kl, ops.kl_vjp)
-normal_kl = _differentiable(ops.normal_kl, ops.normal_kl_vjp)
-nll = _differentiable(ops.nll, ops.nll_vjp)
-log_prob = _differentiable(ops.log_prob, ops.log_prob_vjp)
-entropy = _differentiable(ops.entropy, ops.entropy_vjp)
-std = _differentiable(ops.std, ops.std_vjp)
-var = _differentiable(ops.var, ops.var_vjp)
-clamp = _differentiable(ops.clamp, ops.clamp_vjp)
-mode = _differentiable(ops.mode, ops.mode_vjp)
-sample = _differentiable(ops.sample, ops.sample_vjp)
-sample_and_kl = _differentiable(ops.sample_and_kl, ops.sample_and_kl_vjp)
+FUNCTIONS = {
+    f.__name__: _differentiable(f, ops.VJPS[f]) if f in ops.VJPS else notrace_primitive(f)
+    for f in ops.FUNCTIONS.values()
+}
+globals().update(FUNCTIONS)
 sample_and_kl_of = _differentiable(ops.sample_and_kl_of, ops.sample_and_kl_of_vjp)
-saturated = notrace_primitive(ops.saturated)
 
 
 class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
@@ -165,3 +138,14 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
 
     __slots__ = ()
     _ops = sys.modules[__name__]
+
+
+_names = sorted([*FUNCTIONS, "DiagonalGaussianDistribution"])
+if TYPE_CHECKING:  # type checkers see agauss's own signatures
+    from agauss.ops import *  # noqa: F403
+else:
+    __all__ = _names
+
+
+def __dir__() -> list[str]:
+    return _names

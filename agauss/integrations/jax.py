@@ -15,7 +15,7 @@ import numpy as np
 
 import agauss
 from agauss import ops
-from agauss.arguments import is_number
+from agauss.arrays import is_number
 from agauss.integrations import need
 from agauss.noise import ArrayKey, Key, as_key
 

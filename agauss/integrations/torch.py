@@ -16,21 +16,11 @@ import numpy as np
 
 import agauss
 from agauss import ops
-from agauss.arguments import (
-    BOUND_KINDS,
-    DEFAULT_LIMITS,
-    axes_of,
-    bounds_of,
-    flag_of,
-    floating,
-    halves,
-    is_number,
-    normal_shape,
-    slices_of,
-)
-from agauss.dispatch import library_of
+from agauss import options as checks
+from agauss.arrays import floating, is_number, library_of
 from agauss.integrations import need
 from agauss.noise import MASK32, ArrayKey, Key, as_key
+from agauss.options import BOUND_KINDS, DEFAULT_LIMITS, flag_of, halves, sizes_of
 
 torch = need("torch", "torch")
 
@@ -51,6 +41,10 @@ __all__ = [
     "var",
 ]
 DiracDistribution = agauss.DiracDistribution
+# Without their memory, which torch.compile does not see into.
+axes_of: Any = inspect.unwrap(checks.axes_of)
+bounds_of: Any = inspect.unwrap(checks.bounds_of)
+slices_of: Any = inspect.unwrap(checks.slices_of)
 KINDS = (torch.Tensor, torch.nn.Parameter)
 for _kind in KINDS:
     library_of(_kind(torch.empty(0)))  # known from here on, for torch.compile would stumble over finding out
@@ -352,7 +346,7 @@ def _call(
         _flat_bounds(bounds2, "bounds2"),
         _key(rng, generator) if name in ("sample", "sample_and_kl") else None,
         None if index is None else torch.as_tensor(list(index) if isinstance(index, range) else index),
-        list(normal_shape(sample_shape, "sample_shape")),
+        list(sizes_of(sample_shape, "sample_shape")),
     )
     if _transformed(tensors):
         return operator.plainly(tensors, options)

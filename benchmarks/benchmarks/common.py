@@ -13,7 +13,7 @@ import array_api_compat
 import numpy as np
 
 import agauss as ag
-from agauss import dispatch
+from agauss.arrays import library_of
 from agauss.reference import Reference
 
 MAIN, LARGE = "256x8x64x64", "1024x8x64x64"  # latents of 512 x 512 images, as Stable Diffusion has them
@@ -141,7 +141,7 @@ def _array_api(name: str, work: str, dtype: str, shape: str) -> Call:
     a = inputs(shape, dtype, imported(name))
 
     def call() -> Any:
-        with on_reference(dispatch.library_of(a.parameters)):
+        with on_reference(library_of(a.parameters)):
             return OURS[work](a)
 
     return call

@@ -1,0 +1,336 @@
+"""Arrays: which library one is of, and operands, which are of one library; the only file that lists array libraries.
+
+NumPy has Numba loops of its own, CuPy CUDA kernels. Every other library with the array API standard, or one that
+array-api-compat completes, runs on reference.py. Backends are imported when first needed.
+
+Every error names the argument, what it must be and what came, and is raised before anything is read or written.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property, lru_cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from agauss.remembered import remembered
+
+Shape = tuple[int, ...]
+FLOATING = ("float16", "bfloat16", "float32", "float64")
+
+
+class Library:
+    """An array library, as much of it as ops.py needs."""
+
+    def __init__(self, name: str, xp: Any, load: Callable[[], Any], *, fills: bool = False) -> None:
+        self.name = name
+        self.xp = xp  # the namespace of the standard
+        self.fills = fills  # whether the backend writes results into arrays that it is given
+        self.writes = name not in READ_ONLY
+        self._load = load
+
+    @cached_property
+    def backend(self) -> Any:
+        """What has map and row_reduce and, where it fills, empty."""
+        return self._load()
+
+    @property
+    def widest(self) -> Any:
+        """The dtype to add up in: float64, or float32 where JAX has no more."""
+        from agauss.reference import has_64_bits
+
+        return self.xp.float64 if has_64_bits(self.xp) else self.xp.float32
+
+    def on(self, x: Any) -> Any:
+        """A context in which the library's own functions compute where the array x is."""
+        return x.device if self.name == "cupy" else nullcontext()
+
+    def alone(self) -> AbstractContextManager[None]:
+        """A context in which the backend computes on the calling thread alone."""
+        from agauss.cpu.launch import alone
+
+        return alone() if self is NUMPY else nullcontext()
+
+    def copy(self, x: Any, shape: tuple[int, ...]) -> Any:
+        """x broadcast to a shape, as an array that shares no memory with it."""
+        if self is NUMPY:
+            return np.array(np.broadcast_to(x, shape))
+        with self.on(x):
+            return self.xp.broadcast_to(x, shape) * 1.0  # keeps NaN and -0, and PyTorch can differentiate it
+
+    def shares_memory(self, a: Any, b: Any) -> bool:
+        """Whether arrays of a library that fills may overlap."""
+        return bool(self.xp.may_share_memory(a, b))
+
+    def deliver(self, result: Any, out: Any) -> Any:
+        """The result, in `out` where there is one."""
+        if out is None or result is out:
+            return result
+        out[...] = result
+        return out
+
+
+def _cpu() -> Any:
+    from agauss.cpu import backend
+
+    return backend
+
+
+def _cuda() -> Any:
+    from agauss.cuda.backend import Backend
+    from agauss.cuda.device import CupyRuntime
+
+    return Backend(CupyRuntime())
+
+
+def _reference(xp: Any, name: str) -> Callable[[], Any]:
+    def load() -> Any:
+        from agauss.reference import Reference
+
+        return Reference(xp, name)
+
+    return load
+
+
+def _traced(xp: Any, name: str) -> Callable[[], Any]:
+    def load() -> Any:
+        from agauss.traced import Traced
+
+        return Traced(xp, name)
+
+    return load
+
+
+def _blocks() -> Any:
+    from agauss.blocks import Blocks
+
+    return Blocks(library_of)
+
+
+READ_ONLY = ("jax", "dask", "autograd")  # libraries without arrays that can be written in place
+DEVICELESS = ("dask", "autograd")
+NUMPY = Library("numpy", np, _cpu, fills=True)
+_libraries: dict[type, Library] = {np.ndarray: NUMPY, np.memmap: NUMPY}
+PLANNED: set[type] = {np.ndarray}  # whose arrays say all that a plan needs to know of them by shape, strides and dtype
+
+
+def library_of(x: Any) -> Library | None:
+    """The library that x, an array, belongs to; None where x is no array that can be used."""
+    found = _libraries.get(type(x))
+    return found if found is not None else _find(x)
+
+
+def _find(x: Any) -> Library | None:
+    if isinstance(x, (np.ma.MaskedArray, np.generic, bool, int, float, complex, str, list, tuple, type(None))):
+        return None  # a mask would be lost; scalars have no library of their own
+    import array_api_compat
+
+    if isinstance(x, np.ndarray):
+        return NUMPY
+    if not array_api_compat.is_array_api_obj(x):
+        return None
+    xp = array_api_compat.array_namespace(x)
+    name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
+    load = {"cupy": _cuda, "dask": _blocks, "jax": _traced(xp, name)}.get(name) or _reference(xp, name)
+    found = Library(name, xp, load, fills=name == "cupy")
+    if not name.startswith("jax"):  # a tracer's type says nothing of the arrays to come
+        _libraries[type(x)] = found
+    return found
+
+
+def add(kind: type, name: str, xp: Any) -> None:
+    """Take arrays of a type that is not of the standard, by a namespace that completes it."""
+    _libraries[kind] = Library(name, xp, _reference(xp, name))
+
+
+def namespace(xp: Any) -> Library:
+    """The library of a namespace given by the caller."""
+    if xp is None or xp is np:
+        return NUMPY
+    found = _of_module(xp) if isinstance(xp, ModuleType) else None
+    if found is None:
+        raise TypeError(f"xp must be a namespace of the array API standard; got {xp!r}")
+    return found
+
+
+@lru_cache
+def _of_module(xp: ModuleType) -> Library | None:
+    return library_of(xp.asarray([0.0])) if hasattr(xp, "asarray") else None
+
+
+def advice(backend: str, library: str) -> list[str]:
+    """Where a faster path would be, for a step that has taken the slow one."""
+    return [ADVICE[library]] if backend == "array-API form" and library in ADVICE else []
+
+
+ADVICE = {
+    "torch": "agauss.integrations.torch takes tensors to the Numba loops and the CUDA kernels",
+    "jax": "under jax.jit it is fused; agauss.integrations.jax has a path to the Numba loops",
+}
+
+
+def device_of(x: Any) -> Any:
+    """Where an array is; None for libraries that know no device."""
+    if isinstance(x, np.ndarray) or type(x).__module__.startswith(DEVICELESS):
+        return None
+    import array_api_compat
+
+    return array_api_compat.device(x)
+
+
+_numpy_names: dict[Any, str] = {}
+
+
+def dtype_name(dtype: Any) -> str:
+    """'float32' for any library's float32, and so on."""
+    if not isinstance(dtype, np.dtype):
+        return str(getattr(dtype, "name", dtype)).rpartition(".")[2]
+    name = _numpy_names.get(dtype)
+    if name is None:
+        name = _numpy_names[dtype] = dtype.name if dtype.isnative else f"{dtype.name} in another byte order"
+    return name
+
+
+# Operands
+
+_SCALARS = (np.float16, np.float32, np.float64)
+SINGLE_OR_DOUBLE = (np.dtype(np.float32), np.dtype(np.float64))  # NumPy's, which most calls come with
+
+
+class Operands:
+    """Arrays of one library, dtype and device, and the shape that they broadcast to."""
+
+    __slots__ = ("arrays", "dtype", "library", "shape")
+
+    def __init__(self, library: Library, arrays: list[Any], shape: Shape) -> None:
+        self.library = library
+        self.arrays = arrays
+        self.shape = shape
+        self.dtype = arrays[0].dtype
+
+    @property
+    def wide(self) -> Any:
+        """The dtype of sums: float32 or wider."""
+        if self.library is NUMPY and self.dtype in SINGLE_OR_DOUBLE:
+            return self.dtype
+        return self.library.xp.float32 if dtype_name(self.dtype) in ("float16", "bfloat16") else self.dtype
+
+    @property
+    def device(self) -> Any:
+        return device_of(self.arrays[0])
+
+
+def operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
+    """The arguments of an operation. Numbers take the dtype of the arrays beside them. Where there are none, NumPy's
+    scalars have theirs, and Python's numbers alone are float64."""
+    first = values[0]
+    if type(first) is np.ndarray and first.dtype in SINGLE_OR_DOUBLE:
+        shape, dtype = first.shape, first.dtype
+        for value in values:
+            if type(value) is not np.ndarray or value.dtype is not dtype or value.shape != shape:
+                return _operands(names, values)
+        return Operands(NUMPY, list(values), shape)
+    return _operands(names, values)
+
+
+def _operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
+    library: Library | None = None
+    model: Any = None
+    for name, value in _x_last(names, values):
+        if is_number(value):
+            continue
+        found = library_of(value)
+        if found is None:
+            raise TypeError(f"{name} must be an array or a real number; got {kind_of(value)}")
+        floating(name, value.dtype)
+        if library is None:
+            library, model, model_name = found, value, name
+            continue
+        if found.name != library.name:
+            raise TypeError(f"{name} must be of the same library as {model_name}, {library.name}; got {found.name}")
+        if value.dtype != model.dtype:
+            raise TypeError(
+                f"{name} must have the dtype of {model_name}, {dtype_name(model.dtype)}; got {dtype_name(value.dtype)}"
+            )
+        same_device(name, value, model_name, model)
+    if library is None:
+        dtype = np.result_type(*[type(value) for value in values if isinstance(value, _SCALARS)] or [np.float64])
+        with np.errstate(all="ignore"):
+            arrays = [np.asarray(real(value), dtype=dtype) for value in values]
+        return Operands(NUMPY, arrays, ())
+    arrays = [like(value, library, model) if is_number(value) else value for value in values]
+    ordered, shapes = zip(*_x_last(names, [tuple(a.shape) for a in arrays]), strict=True)
+    return Operands(library, arrays, broadcast(ordered, shapes))
+
+
+def _x_last(names: Sequence[str], values: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Names and values in the order in which they are checked: it is the Gaussian that says what x must be."""
+    pairs = list(zip(names, values, strict=True))
+    return [*pairs[1:], pairs[0]] if names[0] == "x" else pairs
+
+
+def real(number: Any) -> Any:
+    """A number that has a float: an int beyond them all is infinite, as 1e400 is."""
+    try:
+        float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+    return number
+
+
+def kind_of(value: Any) -> str:
+    """What came where an array was wanted, and what would make one of it."""
+    name = type(value).__name__
+    if isinstance(value, (list, tuple)):
+        return f"{name}: np.asarray(..., dtype) makes an array of it"
+    return f"{name}: its to_numpy() is an array" if hasattr(value, "to_numpy") else name
+
+
+def is_number(value: Any) -> bool:
+    if isinstance(value, (bool, np.bool_)):
+        return False
+    return isinstance(value, (float, int, np.floating, np.integer))
+
+
+def same_device(name: str, value: Any, model_name: str, model: Any) -> None:
+    device, other = device_of(model), device_of(value)
+    if other != device and None not in (other, device):  # None: a tracer of JAX, which has no device yet
+        raise ValueError(f"{name} must be on the device of {model_name}, {device}; got {other}")
+
+
+def like(value: float, library: Library, model: Any, dtype: Any = None) -> Any:
+    """A number as an array without dimensions, of the model's dtype, if not of another, and on its device."""
+    device = device_of(model)
+    options = {} if device is None else {"device": device}
+    with np.errstate(all="ignore"):  # a number beyond the dtype is inf, or 0
+        return library.xp.asarray(real(value), dtype=model.dtype if dtype is None else dtype, **options)
+
+
+def floating(name: str, dtype: Any) -> str:
+    """The dtype's name, where it is one that agauss computes with."""
+    found = dtype_name(dtype)
+    if found not in FLOATING:
+        raise TypeError(f"{name} must have a floating dtype ({', '.join(FLOATING)}); got {found}")
+    return found
+
+
+def broadcast(names: Sequence[str], shapes: Sequence[Shape]) -> Shape:
+    shape = shapes[0]
+    for name, other in zip(names[1:], shapes[1:], strict=True):
+        joined = broadcast_two(shape, other)
+        if joined is None:
+            raise ValueError(f"{name} must broadcast against {names[0]}; got shapes {shape} and {other}")
+        shape = joined
+    return shape
+
+
+@remembered
+def broadcast_two(a: Shape, b: Shape) -> Shape | None:
+    if any(n is None or n != n for n in (*a, *b)):
+        raise ValueError(f"shapes must be known; got {a} and {b} (Dask: call compute_chunk_sizes() first)")
+    a, b = (1,) * (len(b) - len(a)) + a, (1,) * (len(a) - len(b)) + b
+    if any(m != n and 1 not in (m, n) for m, n in zip(a, b, strict=True)):
+        return None
+    return tuple([n if m == 1 else m for m, n in zip(a, b, strict=True)])

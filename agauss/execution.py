@@ -1,0 +1,323 @@
+"""An operation's value, and what its vjp makes of a cotangent: checks, then a pass or more by a backend.
+
+A call with arrays of known forms needs no check again: its plan is remembered, and filled with their addresses.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from agauss import trail
+from agauss.arrays import (
+    NUMPY,
+    PLANNED,
+    Library,
+    Operands,
+    Shape,
+    broadcast_two,
+    dtype_name,
+    is_number,
+    library_of,
+    like,
+    operands,
+    same_device,
+)
+from agauss.noise import FOLD_DRAW, Noise, as_key, same_key
+from agauss.operations import Operation, Result
+from agauss.options import axes_of, bound_on, check_index
+from agauss.protocol import Bound, Pass, Plan
+from agauss.remembered import kinds
+
+MAX_DRAWS = FOLD_DRAW
+MOST_PLANS = 4096
+BOUNDED = {"logvar": "bounds", "logvar2": "bounds2"}  # arguments, and the options that bound them
+Outs = Sequence[Any] | None  # an array for each gradient
+_plans: dict[Any, Plan] = {}
+
+
+# Values
+
+
+def value(
+    op: Operation,
+    arrays: Sequence[Any],
+    *,
+    axis: Any = None,
+    bounds: Sequence[Any] = (),
+    rng: Any = None,
+    index: Any = None,
+    out: Any = None,
+) -> Any:
+    """The operation's values, one or a tuple of them; those that are sums, added up over the axes."""
+    key = None if index is not None or out is not None else _key(op, tuple(arrays), axis, bounds)
+    plan = _plan(key)
+    found = None if plan is None else plan(arrays, Noise(as_key(rng)) if op.noisy else None)
+    if found is None:
+        given = operands(op.arguments, arrays)
+        work = forward(op, given, axis, bounds)
+        _check_out_of(work, given, out)
+        index = None if index is None else check_index(index, given.library, given.shape)
+        noise = Noise(as_key(rng), 0, index) if op.noisy else None
+        found = compute(work, given, noise, out)
+        _remember(key, work, given.library, given.arrays, noise)
+    return found[0] if len(found) == 1 else found
+
+
+def forward(op: Operation, given: Operands, axis: Any = None, bounds: Sequence[Any] = ()) -> Pass:
+    """The pass that an operation is for these operands."""
+    axes = axes_of(axis, len(given.shape)) if op.summed is not None else ()
+    kept = [given.dtype if kind is Result.OWN else given.wide for kind in op.results.values()]
+    limits = limits_of(op, bounds)
+    if not axes:
+        return Pass(op.term, given.shape, tuple(kept), bounds=limits)
+    total = kept.pop(op.summed)  # type: ignore[arg-type]
+    return Pass(op.term, given.shape, tuple(kept), axes, op.summed, total, limits)
+
+
+def limits_of(op: Operation, bounds: Sequence[Any]) -> tuple[Bound, ...]:
+    """The bounds on an operation's log-variances, as backends take them."""
+    found: tuple[Bound, ...] = ()
+    options = [(place, BOUNDED[name]) for place, name in enumerate(op.arguments) if name in BOUNDED]
+    for (place, option), given in zip(options, bounds, strict=False):
+        found += bound_on(given, place, option)
+    return found
+
+
+def compute(work: Pass, given: Operands, noise: Noise | None = None, out: Any = None) -> tuple[Any, ...]:
+    """A pass's results, the first of them in `out` where there is one."""
+    library = given.library
+    outs = None
+    if out is not None and library.fills and work.dtypes:
+        outs = (out, *[library.backend.empty(work.shape, t, given.arrays[0]) for t in work.dtypes[1:]])
+    first, *rest = library.backend.run(work, given.arrays, noise, outs)
+    return library.deliver(first, out), *rest
+
+
+def _check_out_of(work: Pass, given: Operands, out: Any) -> None:
+    if out is None:
+        return
+    if work.dtypes:
+        return check_out(out, given.library, work.shape, work.dtypes[0])
+    return check_out(out, given.library, _left(work.shape, work.axes or ()), work.total)
+
+
+def _left(shape: Shape, axes: Shape) -> Shape:
+    """The shape of a sum over axes."""
+    return tuple([n for place, n in enumerate(shape) if place not in axes])
+
+
+def draws(
+    op: Operation, given: Operands, sample_shape: Shape, *, bounds: Sequence[Any] = (), rng: Any, index: Any, out: Any
+) -> Any:
+    """A noisy operation's value for each of independent draws, along new leading axes."""
+    library, shape = given.library, given.shape
+    work = forward(op, given, bounds=bounds)
+    if out is not None:
+        check_out(out, library, sample_shape + shape, given.dtype)
+    if index is not None:
+        index = check_index(index, library, shape)
+    if prod(sample_shape) > MAX_DRAWS:
+        raise ValueError(f"sample_shape must hold at most {MAX_DRAWS} draws; got {sample_shape}")
+    key = as_key(rng)
+    if sample_shape == ():
+        return compute(work, given, Noise(key, 0, index), out)[0]
+    if not library.fills:
+        every = [compute(work, given, Noise(key, number, index))[0] for number in range(prod(sample_shape))]
+        if not every:
+            return library.xp.empty(sample_shape + shape, dtype=given.dtype)
+        return library.deliver(library.xp.reshape(library.xp.stack(every), sample_shape + shape), out)
+    # A draw must not overwrite what the next one reads.
+    shared = out is not None and any(library.shares_memory(out, a) for a in given.arrays)
+    made = out is None or shared
+    result = library.backend.empty(sample_shape + shape, given.dtype, given.arrays[0]) if made else out
+    for number, place in enumerate(np.ndindex(*sample_shape)):
+        compute(work, given, Noise(key, number, index), result[(*place, ...)])
+    return library.deliver(result, out)
+
+
+# Gradients
+
+
+def pull_back(
+    op: Operation,
+    arrays: Sequence[Any],
+    cotangent: Any,
+    *,
+    axis: Any = None,
+    bounds: Sequence[Any] = (),
+    rng: Any = None,
+    index: Any = None,
+    out: Outs = None,
+) -> tuple[Any, ...]:
+    """The gradients by each of the arrays, from a cotangent of each of the operation's values."""
+    cotangents = _one_for_each_value(op, cotangent)
+    key = None if index is not None or out is not None else _key(op, (*cotangents, *arrays), axis, bounds)
+    plan = _plan(key)
+    found = None
+    if plan is not None:
+        found = plan((*cotangents, *arrays), Noise(same_key(rng)) if op.noisy else None)
+    if found is None:
+        given = operands(op.arguments, arrays)
+        work, given_cotangents = backward(op, given, cotangents, axis, bounds)
+        index = None if index is None else check_index(index, given.library, given.shape)
+        noise = Noise(same_key(rng), 0, index) if op.noisy else None
+        found = gradients(work, given, given_cotangents, noise, out)
+        if all(a.shape == given.shape for a in given.arrays):
+            _remember(key, work, given.library, [*given_cotangents, *given.arrays], noise)
+    return found
+
+
+def _one_for_each_value(op: Operation, cotangent: Any) -> tuple[Any, ...]:
+    if len(op.results) == 1:
+        return (cotangent,)
+    if not isinstance(cotangent, (tuple, list)) or len(cotangent) != len(op.results):
+        names = ", ".join(f"d_{name}" for name in op.results)
+        raise TypeError(f"cotangent must be a pair ({names}); got {type(cotangent).__name__}")
+    return tuple(cotangent)
+
+
+def backward(
+    op: Operation, given: Operands, cotangents: Sequence[Any], axis: Any = None, bounds: Sequence[Any] = ()
+) -> tuple[Pass, list[Any]]:
+    """The pass that an operation's vjp is, for arguments of the full shape, and its cotangents as arrays."""
+    axes = axes_of(axis, len(given.shape)) if op.summed is not None else ()
+    found = []
+    for (value_name, kind), cotangent in zip(op.results.items(), cotangents, strict=True):
+        name = "cotangent" if len(cotangents) == 1 else f"cotangent d_{value_name}"
+        dtype = given.dtype if kind is Result.OWN else given.wide
+        own = axes if kind is Result.SUM else ()
+        array = cotangent_for(cotangent, _left(given.shape, own), dtype, given, name)
+        found.append(_expanded(array, given, own) if kind is Result.SUM else array)
+    n = len(found)
+    limits = tuple([(position + n, kind, low, high) for position, kind, low, high in limits_of(op, bounds)])
+    dtypes = (given.dtype,) * len(given.arrays)
+    assert op.vjp is not None
+    return Pass(op.vjp, given.shape, dtypes, bounds=limits, cotangents=n), found
+
+
+def gradients(
+    work: Pass, given: Operands, cotangents: Sequence[Any], noise: Noise | None = None, out: Outs = None
+) -> tuple[Any, ...]:
+    """The gradients by the arguments: one pass for those of the full shape, and one for each that was broadcast, whose
+    gradient is a sum."""
+    check_outs(out, given)
+    shape, backend = given.shape, given.library.backend
+    arrays = [*cotangents, *given.arrays]
+    shapes = [tuple(a.shape) for a in given.arrays]
+    found: list[Any] = [None] * len(shapes)
+    # The sums first, for what is kept may be written to the arguments.
+    for place, own in enumerate(shapes):
+        if own != shape:
+            padded = (1,) * (len(shape) - len(own)) + own
+            axes = tuple([axis for axis, n in enumerate(padded) if n != shape[axis] or axis < len(shape) - len(own)])
+            summed = work._replace(dtypes=(), axes=axes, summed=place, total=work.dtypes[place])
+            found[place] = given.library.xp.reshape(backend.run(summed, arrays, noise)[0], own)
+    full = [own == shape for own in shapes]
+    if any(full):
+        outs = out if given.library.fills else None
+        kept = work._replace(dtypes=tuple([t if own else None for t, own in zip(work.dtypes, full, strict=True)]))
+        if outs is not None:
+            outs = [o if own else None for o, own in zip(outs, full, strict=True)]
+        values = backend.run(kept, arrays, noise, outs)
+        found = [kept if own else summed for kept, summed, own in zip(values, found, full, strict=True)]
+    return delivered(found, given.library, out)
+
+
+def cotangent_for(cotangent: Any, shape: Shape, dtype: Any, given: Operands, name: str = "cotangent") -> Any:
+    """A cotangent as an array that broadcasts to the value's shape and has the value's dtype."""
+    library, model = given.library, given.arrays[0]
+    if is_number(cotangent):
+        return like(cotangent, library, model, dtype)
+    found = library_of(cotangent)
+    if found is None or found.name != library.name:
+        raise TypeError(f"{name} must be an array of {library.name} or a number; got {type(cotangent).__name__}")
+    if cotangent.dtype != dtype:
+        raise TypeError(f"{name} must have the value's dtype, {dtype_name(dtype)}; got {dtype_name(cotangent.dtype)}")
+    same_device(name, cotangent, "the primals", model)
+    if broadcast_two(shape, tuple(cotangent.shape)) != shape:
+        raise ValueError(f"{name} must broadcast to the value's shape {shape}; got {tuple(cotangent.shape)}")
+    return cotangent
+
+
+def _expanded(cotangent: Any, given: Operands, axes: Shape) -> Any:
+    """A cotangent of a sum with extents of 1 where the axes were."""
+    shape = tuple(cotangent.shape)
+    rank = len(given.shape)
+    entries = iter((1,) * (rank - len(axes) - len(shape)) + shape)
+    full = tuple([1 if place in axes else next(entries) for place in range(rank)])
+    return given.library.xp.reshape(cotangent, full)
+
+
+# Arrays that results are written to
+
+
+def check_out(out: Any, library: Library, shape: Shape, dtype: Any) -> None:
+    """Refuse an `out` that the result cannot be written to as it is."""
+    found = library_of(out)
+    if found is None or found.name != library.name:
+        raise TypeError(f"out must be an array of {library.name}; got {type(out).__name__}")
+    if not library.writes:
+        raise TypeError(f"out must be None for {library.name}, whose arrays cannot be written in place")
+    if tuple(out.shape) != shape:
+        raise ValueError(f"out must have shape {shape}; got {tuple(out.shape)}")
+    if out.dtype != dtype:
+        raise TypeError(f"out must have dtype {dtype_name(dtype)}; got {dtype_name(out.dtype)}")
+    if library is NUMPY and not out.flags.writeable:
+        raise ValueError("out must be writeable; got a read-only array")
+
+
+def check_outs(outs: Outs, given: Operands) -> None:
+    """Refuse an `out` of a vjp that is not an array for each argument."""
+    if outs is None:
+        return
+    if not isinstance(outs, (tuple, list)) or len(outs) != len(given.arrays):
+        count = len(outs) if isinstance(outs, (tuple, list)) else type(outs).__name__
+        raise TypeError(f"out must be None or {len(given.arrays)} arrays, one for each argument; got {count}")
+    for own, a in zip(outs, given.arrays, strict=True):
+        check_out(own, given.library, tuple(a.shape), given.dtype)
+
+
+def delivered(results: Sequence[Any], library: Library, outs: Outs) -> tuple[Any, ...]:
+    if outs is None:
+        return tuple(results)
+    return tuple([library.deliver(result, out) for result, out in zip(results, outs, strict=True)])
+
+
+# Plans
+
+
+def _key(op: Operation, arrays: tuple[Any, ...], axis: Any, bounds: Sequence[Any]) -> Any:
+    """What a plan depends on: the forms of the arrays, and the options with their types, for 1 == 1.0 == True. None
+    where there is no plan to be had."""
+    forms: list[Any] = []
+    for a in arrays:
+        if type(a) not in PLANNED:
+            return None
+        forms.append((type(a), a.shape, a.strides, a.dtype))
+    return op, axis, kinds(axis), *bounds, *map(kinds, bounds), *forms
+
+
+def _plan(key: Any) -> Plan | None:
+    if key is None or trail.watching():
+        return None
+    try:
+        return _plans.get(key)
+    except TypeError:  # cannot be hashed: a list of axes, say
+        return None
+
+
+def _remember(key: Any, work: Pass, library: Library, arrays: Sequence[Any], noise: Noise | None) -> None:
+    """Keep the plan of a call that passed its checks."""
+    if key is None:
+        return
+    try:
+        hash(key)
+    except TypeError:
+        return
+    plan = library.backend.plan(work, arrays, noise)
+    if plan is not None:
+        if len(_plans) >= MOST_PLANS:
+            _plans.clear()
+        _plans[key] = plan

@@ -1,0 +1,137 @@
+"""How far one diagonal Gaussian is from another."""
+
+from typing import Any
+
+from agauss.execution import Outs, pull_back, value
+from agauss.operations import KL, KL_PRIOR, NORMAL_KL, Operation
+from agauss.options import Axis
+
+__all__ = [
+    "kl",
+    "kl_vjp",
+    "normal_kl",
+    "normal_kl_vjp",
+]
+
+
+def kl(
+    mean: Any,
+    logvar: Any,
+    mean2: Any = None,
+    logvar2: Any = None,
+    *,
+    axis: Axis = None,
+    bounds: Any = None,
+    bounds2: Any = None,
+    out: Any = None,
+) -> Any:
+    """Kullback-Leibler divergence of N(mean, exp(logvar)) from N(mean2, exp(logvar2)), or from the standard normal.
+
+    The sum over ``axis`` of ``((mean - mean2)**2 / exp(logvar2) + exp(t) - 1 - t) / 2`` with ``t = logvar - logvar2``.
+    It is never negative, and right to 4 ulp an element in float32 and float64, near the prior too
+    (tests/test_accuracy.py).
+
+    Parameters
+    ----------
+    mean, logvar : array or number
+    mean2, logvar2 : array or number, optional
+        Both or neither; the standard normal by default.
+    axis : None, int or tuple of ints
+        What to sum over: everything, by default; ``()`` sums nothing.
+    bounds, bounds2 : None, "hard", "soft", "straight-through", (low, high) or (low, high, kind)
+        What ``logvar`` and ``logvar2`` pass through first.
+    out : array, optional
+
+    Returns
+    -------
+    array
+        In nats, float32 or wider. inf where the second has no spread (logvar2 = -inf), but 0 where the first is the
+        very same point; inf where the true value overflows; 0 for an empty sum.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``help(agauss)`` says; and where only one of ``mean2`` and ``logvar2`` is given.
+
+    References
+    ----------
+    Kingma and Welling, "Auto-encoding variational Bayes", 2014, appendix B.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.kl(np.array([[0.0, 1.0], [2.0, 0.0]]), np.zeros((2, 2)), axis=1)
+    array([0.5, 2. ])
+    """
+    op, arrays = _form(mean, logvar, mean2, logvar2, bounds2)
+    return value(op, arrays, axis=axis, bounds=(bounds, bounds2), out=out)
+
+
+def kl_vjp(
+    mean: Any,
+    logvar: Any,
+    mean2: Any = None,
+    logvar2: Any = None,
+    *,
+    cotangent: Any,
+    axis: Axis = None,
+    bounds: Any = None,
+    bounds2: Any = None,
+    out: Outs = None,
+) -> tuple[Any, ...]:
+    """Gradients of ``kl`` by each of its array arguments, times the cotangent of its value.
+
+    With t = logvar - logvar2 and d = (mean - mean2) / exp(logvar2): by mean d, by logvar (exp(t) - 1) / 2, by mean2 -d,
+    by logvar2 -((mean - mean2) d + exp(t) - 1) / 2; each summed to its argument's shape. ``out``, here and in every
+    other ``*_vjp``: an array for each of the arguments, of its shape and dtype, that receives its gradient.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.kl_vjp(np.array([3.0]), np.array([0.0]), cotangent=1.0)
+    (array([3.]), array([0.]))
+    """
+    op, arrays = _form(mean, logvar, mean2, logvar2, bounds2)
+    return pull_back(op, arrays, cotangent, axis=axis, bounds=(bounds, bounds2), out=out)
+
+
+def normal_kl(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any) -> Any:
+    """``kl`` element by element: the name and the arguments of guided-diffusion's function.
+
+    Arguments broadcast; any of them may be a number, and all of them, which gives float64.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.normal_kl(np.array([0.0, 2.0]), 0.0, 0.0, 0.0)
+    array([0., 2.])
+    """
+    return value(NORMAL_KL, (mean1, logvar1, mean2, logvar2))
+
+
+def normal_kl_vjp(
+    mean1: Any, logvar1: Any, mean2: Any, logvar2: Any, *, cotangent: Any, out: Outs = None
+) -> tuple[Any, ...]:
+    """Gradients of ``normal_kl`` by its four arguments, times the cotangent of its value; see ``kl_vjp``.
+
+    Examples
+    --------
+    >>> import agauss as ag
+    >>> [float(g) for g in ag.normal_kl_vjp(1.0, 0.0, 0.0, 0.0, cotangent=1.0)]
+    [1.0, 0.0, -1.0, -0.5]
+    """
+    return pull_back(NORMAL_KL, (mean1, logvar1, mean2, logvar2), cotangent, out=out)
+
+
+def _form(mean: Any, logvar: Any, mean2: Any, logvar2: Any, bounds2: Any = None) -> tuple[Operation, tuple[Any, ...]]:
+    """KL to the standard normal, of two arrays, or to another Gaussian, of four."""
+    if mean2 is None and logvar2 is None:
+        if bounds2 is not None:
+            raise ValueError(f"bounds2 must be None without mean2 and logvar2; got {bounds2!r}")
+        return KL_PRIOR, (mean, logvar)
+    if mean2 is None or logvar2 is None:
+        raise ValueError(
+            f"mean2 and logvar2 must be given together; got {'logvar2' if mean2 is None else 'mean2'} alone "
+            "(axis and the rest are given by name)"
+        )
+    return KL, (mean, logvar, mean2, logvar2)

@@ -1,0 +1,175 @@
+"""What one diagonal Gaussian is like: its spread, its mode, its entropy, and its log-variance within bounds."""
+
+from typing import Any
+
+from agauss.arrays import like, operands
+from agauss.execution import Outs, pull_back, value
+from agauss.operations import CLAMP, ENTROPY, MODE, SATURATED, STD, VAR
+from agauss.options import DEFAULT_LIMITS, Axis, axes_of, bounds_of
+from agauss.protocol import Pass
+
+__all__ = [
+    "clamp",
+    "clamp_vjp",
+    "entropy",
+    "entropy_vjp",
+    "mode",
+    "mode_vjp",
+    "saturated",
+    "std",
+    "std_vjp",
+    "var",
+    "var_vjp",
+]
+
+
+def entropy(logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
+    """Differential entropy: the sum over ``axis`` of ``(1 + log(2 pi) + logvar) / 2``, in nats.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.entropy(np.zeros((2, 3)), axis=1)
+    array([4.2568156, 4.2568156])
+    """
+    return value(ENTROPY, (logvar,), axis=axis, bounds=(bounds,), out=out)
+
+
+def entropy_vjp(
+    logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None, out: Outs = None
+) -> tuple[Any, ...]:
+    """The gradient of ``entropy`` by logvar, 1/2, times the cotangent of its value.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.entropy_vjp(np.zeros(2), cotangent=1.0)
+    (array([0.5, 0.5]),)
+    """
+    return pull_back(ENTROPY, (logvar,), cotangent, axis=axis, bounds=(bounds,), out=out)
+
+
+def std(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
+    """Standard deviation, ``exp(logvar / 2)``, float32 or wider.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.std(np.log(np.array([4.0, 9.0])))
+    array([2., 3.])
+    """
+    return value(STD, (logvar,), bounds=(bounds,), out=out)
+
+
+def std_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None, out: Outs = None) -> tuple[Any, ...]:
+    """The gradient of ``std`` by logvar, std / 2, times the cotangent of its value.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.std_vjp(np.zeros(1), cotangent=1.0)
+    (array([0.5]),)
+    """
+    return pull_back(STD, (logvar,), cotangent, bounds=(bounds,), out=out)
+
+
+def var(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
+    """Variance, ``exp(logvar)``, float32 or wider.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.var(np.zeros(2))
+    array([1., 1.])
+    """
+    return value(VAR, (logvar,), bounds=(bounds,), out=out)
+
+
+def var_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None, out: Outs = None) -> tuple[Any, ...]:
+    """The gradient of ``var`` by logvar, the variance, times the cotangent of its value.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.var_vjp(np.zeros(1), cotangent=3.0)
+    (array([3.]),)
+    """
+    return pull_back(VAR, (logvar,), cotangent, bounds=(bounds,), out=out)
+
+
+def mode(mean: Any, logvar: Any, *, out: Any = None) -> Any:
+    """The most likely value: a new array that holds ``mean`` at the shape that the arguments broadcast to.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.mode(1.5, np.zeros(2))
+    array([1.5, 1.5])
+    """
+    return value(MODE, (mean, logvar), out=out)
+
+
+def mode_vjp(mean: Any, logvar: Any, *, cotangent: Any, out: Outs = None) -> tuple[Any, ...]:
+    """Gradients of ``mode``: the cotangent by mean, and 0 by logvar.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.mode_vjp(np.zeros(2), 0.0, cotangent=1.0)
+    (array([1., 1.]), array(0.))
+    """
+    return pull_back(MODE, (mean, logvar), cotangent, out=out)
+
+
+def clamp(logvar: Any, *, bounds: Any, out: Any = None) -> Any:
+    """logvar after its bounds, as a new array of its dtype.
+
+    "hard", or a pair (low, high), cuts at the bounds; its gradient is 0 outside. "straight-through" cuts too, with the
+    gradient 1 (which a library's own autograd does not see). "soft" is ``low + softplus(y - low)`` with ``y = high -
+    softplus(high - logvar)`` (Chua et al., 2018), whose gradient is nowhere 0 until it underflows. It can pass high, by
+    at most ``log1p(exp(low - high))``: 2e-22 for [-30, 20], but 0.13 for [-1, 1]. Strings stand for [-30, 20]; (low,
+    high, kind) says all. NaN stays.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.clamp(np.array([-50.0, 3.0, 50.0]), bounds=(-30, 20))
+    array([-30.,   3.,  20.])
+    """
+    return value(CLAMP, (logvar,), bounds=(bounds,), out=out)
+
+
+def clamp_vjp(logvar: Any, *, cotangent: Any, bounds: Any, out: Outs = None) -> tuple[Any, ...]:
+    """The gradient of ``clamp`` by logvar, times the cotangent of its value.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.clamp_vjp(np.array([-50.0, 3.0]), cotangent=1.0, bounds="hard")
+    (array([0., 1.]),)
+    """
+    return pull_back(CLAMP, (logvar,), cotangent, bounds=(bounds,), out=out)
+
+
+def saturated(logvar: Any, *, bounds: Any = DEFAULT_LIMITS, axis: Axis = None) -> Any:
+    """How many log-variances over ``axis`` are strictly outside the bounds, where a hard bound stops the gradient.
+
+    An integer of the library's default width, int64 mostly.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.saturated(np.array([-50.0, 3.0, 50.0]))
+    array(2)
+    """
+    low, high = (bounds_of(bounds) or (-float("inf"), float("inf")))[:2]
+    given = operands(("logvar",), (logvar,))
+    axes = axes_of(axis, len(given.shape))
+    # The bounds in the dtype that a gradient compares in: half types would round them.
+    arrays = [*given.arrays, *(like(end, given.library, given.arrays[0], given.wide) for end in (low, high))]
+    xp, run = given.library.xp, given.library.backend.run
+    integral = xp.__array_namespace_info__().default_dtypes()["integral"]
+    if axes:
+        return run(Pass(SATURATED.term, given.shape, (), axes, 0, integral), arrays)[0]
+    with given.library.on(given.arrays[0]):
+        return xp.astype(run(Pass(SATURATED.term, given.shape, (given.wide,)), arrays)[0], integral)

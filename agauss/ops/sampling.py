@@ -1,0 +1,306 @@
+"""Reparameterised samples, and a VAE's forward pass: the sample and its KL in one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from agauss.arrays import library_of, operands
+from agauss.execution import (
+    Outs,
+    backward,
+    check_out,
+    check_outs,
+    compute,
+    cotangent_for,
+    delivered,
+    draws,
+    forward,
+    gradients,
+    pull_back,
+    value,
+)
+from agauss.noise import Noise, as_key, same_key
+from agauss.operations import SAMPLE, SAMPLE_AND_KL
+from agauss.options import DEFAULT_LIMITS, Axis, block_of, check_index, halves, sizes_of
+from agauss.strides import row_major
+
+__all__ = [
+    "sample",
+    "sample_and_kl",
+    "sample_and_kl_vjp",
+    "sample_block",
+    "sample_vjp",
+]
+
+
+def sample(
+    mean: Any,
+    logvar: Any,
+    *,
+    rng: Any,
+    index: Any = None,
+    sample_shape: int | Sequence[int] = (),
+    bounds: Any = None,
+    out: Any = None,
+) -> Any:
+    """Draw z = mean + exp(logvar / 2) * eps with standard normal eps (reparameterisation).
+
+    The noise of an element depends on the key, its sample's id and its place in the sample alone: threads, devices and
+    the way that a batch is cut change no bit.
+
+    Parameters
+    ----------
+    mean, logvar : array or number
+    rng : None, int, Key, numpy.random.SeedSequence, or NumPy or CuPy Generator
+        None takes fresh entropy; a Generator is advanced by one draw.
+    index : integers, shape (B,), optional
+        The ids of the samples along the first axis, 0 ... B - 1 by default: a data set's own, say. A negative id is
+        refused in NumPy arrays and lists; in other arrays, where looking may stop a device, it is taken modulo 2**64.
+    sample_shape : int or tuple of ints
+        Independent draws, along new leading axes.
+    bounds : see ``kl``
+    out : array, optional
+        Of the result's shape and dtype.
+
+    Returns
+    -------
+    array, shape (\\*sample_shape, \\*broadcast shape), of the arguments' dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``help(agauss)`` says; for an ``rng`` of another kind, a negative id, and an ``out`` that does not fit.
+
+    References
+    ----------
+    Kingma and Welling, "Auto-encoding variational Bayes", 2014, section 2.4.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> mean, logvar = np.zeros((10, 3)), np.zeros((10, 3))
+    >>> whole = ag.sample(mean, logvar, rng=7)
+    >>> part = ag.sample(mean[4:6], logvar[4:6], rng=7, index=[4, 5])
+    >>> bool((whole[4:6] == part).all())
+    True
+    """
+    sizes = sizes_of(sample_shape, "sample_shape")
+    if sizes == ():
+        return value(SAMPLE, (mean, logvar), bounds=(bounds,), rng=rng, index=index, out=out)
+    given = operands(SAMPLE.arguments, (mean, logvar))
+    return draws(SAMPLE, given, sizes, bounds=(bounds,), rng=rng, index=index, out=out)
+
+
+def sample_vjp(
+    mean: Any,
+    logvar: Any,
+    *,
+    cotangent: Any,
+    rng: Any,
+    index: Any = None,
+    sample_shape: int | Sequence[int] = (),
+    bounds: Any = None,
+    out: Outs = None,
+) -> tuple[Any, ...]:
+    """Gradients of ``sample`` by mean, 1, and by logvar, std * eps / 2, times the cotangent of its value.
+
+    The noise is made again from ``rng``, so it must be the Key or int that ``sample`` was given: a Generator, or None,
+    would give other noise and is refused. With ``sample_shape`` the draws' gradients are added up.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> d_mean, d_logvar = ag.sample_vjp(np.zeros(2), np.zeros(2), cotangent=np.ones(2), rng=7)
+    >>> d_logvar * 2 == ag.sample(np.zeros(2), np.zeros(2), rng=7)
+    array([ True,  True])
+    """
+    given = operands(SAMPLE.arguments, (mean, logvar))
+    sizes = sizes_of(sample_shape, "sample_shape")
+    if sizes == ():
+        return pull_back(SAMPLE, (mean, logvar), cotangent, bounds=(bounds,), rng=rng, index=index, out=out)
+    g = cotangent_for(cotangent, sizes + given.shape, given.dtype, given)
+    index = None if index is None else check_index(index, given.library, given.shape)
+    key = same_key(rng)
+    check_outs(out, given)
+    xp, widest = given.library.xp, given.library.widest
+    g = xp.reshape(xp.broadcast_to(g, sizes + given.shape), (-1, *given.shape))
+    with given.library.on(given.arrays[0]), np.errstate(all="ignore"):  # inf and NaN are results, not accidents
+        total = tuple(xp.zeros_like(a, dtype=widest) for a in given.arrays)
+        for number in range(g.shape[0]):
+            work, cotangents = backward(SAMPLE, given, (g[number, ...],), bounds=(bounds,))
+            work = work._replace(dtypes=(given.wide,) * len(total))
+            one = gradients(work, given, cotangents, Noise(key, number, index))
+            total = tuple(a + xp.astype(b, widest) for a, b in zip(total, one, strict=True))
+        return delivered([xp.astype(a, given.dtype) for a in total], given.library, out)
+
+
+def sample_block(
+    mean: Any,
+    logvar: Any,
+    *,
+    key: Any,
+    offset: int | Sequence[int],
+    event_size: int | Sequence[int],
+    bounds: Any = None,
+    out: Any = None,
+) -> Any:
+    """Sample a block of a larger array, with the noise that ``sample`` of the whole has there.
+
+    For what cuts arrays by itself: a Ray or Spark task, a loader's worker. ``sample`` does it for Dask arrays.
+
+    Parameters
+    ----------
+    mean, logvar : array or number
+        The block, of at least one dimension where they are broadcast.
+    key : int, Key, numpy.random.SeedSequence, or NumPy or CuPy Generator
+        What ``sample`` of the whole takes as ``rng``, the same for all blocks. A Generator is advanced by one draw.
+    offset, event_size : int, or tuple of ints
+        Of whole samples, the id of the block's first one, under 2**64, and how many elements a sample has. Of a block
+        that may be cut along any axis, its first element's place in the whole, an int for each axis, and the whole's
+        extents from the second axis on.
+    bounds : see ``kl``
+    out : array, optional
+        Of the result's shape and dtype.
+
+    Returns
+    -------
+    array, of the broadcast shape and the arguments' dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``help(agauss)`` says; for a ``key`` of another kind or None, and where the block is not within the whole.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> mean, logvar = np.zeros((10, 3, 4)), np.zeros((10, 3, 4))
+    >>> whole = ag.sample(mean, logvar, rng=7)
+    >>> samples = ag.sample_block(mean[4:6], logvar[4:6], key=7, offset=4, event_size=12)
+    >>> bool((whole[4:6] == samples).all())
+    True
+    >>> block = ag.sample_block(mean[4:6, 1:], logvar[4:6, 1:], key=7, offset=(4, 1, 0), event_size=(3, 4))
+    >>> bool((whole[4:6, 1:] == block).all())
+    True
+    """
+    given = operands(SAMPLE.arguments, (mean, logvar))
+    place, events = block_of(given.shape, offset, event_size)
+    if key is None:
+        raise TypeError("key must be one that all blocks share, an int or a Key; got None")
+    work = forward(SAMPLE, given, bounds=(bounds,))
+    if out is not None:
+        check_out(out, given.library, given.shape, given.dtype)
+    noise = Noise(as_key(key, "key"), strides=row_major((0, *events))).at(place)
+    return compute(work, given, noise, out)[0]
+
+
+def sample_and_kl(
+    parameters: Any,
+    *,
+    rng: Any,
+    axis: int = 1,
+    index: Any = None,
+    bounds: Any = DEFAULT_LIMITS,
+    out: Any = None,
+) -> tuple[Any, Any]:
+    """A VAE's forward pass, reading the parameters once: z, and the KL to the standard normal of each sample.
+
+    Parameters
+    ----------
+    parameters : array, shape (B, 2C, ...)
+        mean, then log-variance, along ``axis``.
+    rng, index : see ``sample``
+    axis : int
+    bounds : see ``kl``
+    out : array, optional
+        Receives z.
+
+    Returns
+    -------
+    z : array, shape (B, C, ...), of the parameters' dtype
+    kl : array, shape (B,), in nats, float32 or wider
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``help(agauss)`` says; for fewer than two dimensions, and an odd extent along ``axis``.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> z, kl = ag.sample_and_kl(np.zeros((3, 8)), rng=7)
+    >>> z.shape, kl
+    ((3, 4), array([0., 0., 0.]))
+    """
+    mean, logvar = halves(parameters, axis)
+    return sample_and_kl_of(mean, logvar, rng=rng, axis=tuple(range(1, mean.ndim)), index=index, bounds=bounds, out=out)
+
+
+def sample_and_kl_of(
+    mean: Any, logvar: Any, *, rng: Any, axis: Axis, index: Any = None, bounds: Any = None, out: Any = None
+) -> tuple[Any, Any]:
+    """``sample_and_kl`` for a mean and a log-variance of their own, with the KL summed over ``axis``."""
+    z, total = value(SAMPLE_AND_KL, (mean, logvar), axis=axis, bounds=(bounds,), rng=rng, index=index, out=out)
+    return z, total
+
+
+def sample_and_kl_vjp(
+    parameters: Any,
+    *,
+    cotangent: tuple[Any, Any],
+    rng: Any,
+    axis: int = 1,
+    index: Any = None,
+    bounds: Any = DEFAULT_LIMITS,
+    out: Any = None,
+) -> Any:
+    """The gradient of ``sample_and_kl`` by the parameters, in one pass, with the noise made again from ``rng``.
+
+    Parameters
+    ----------
+    parameters, rng, axis, index, bounds : as given to ``sample_and_kl``
+        ``rng`` must be a Key or an int, as for ``sample_vjp``.
+    cotangent : (d_z, d_kl)
+        Of z's shape and dtype and of kl's; either may be a number.
+    out : array like ``parameters``, optional
+        May be ``parameters`` itself.
+
+    Returns
+    -------
+    array like ``parameters``
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.sample_and_kl_vjp(np.full((1, 2), 3.0), cotangent=(0.0, 1.0), rng=7).round(4)
+    array([[3.    , 9.5428]])
+    """
+    mean, logvar = halves(parameters, axis)
+    library = library_of(parameters)
+    assert library is not None  # halves saw to it
+    if out is not None:
+        check_out(out, library, tuple(parameters.shape), parameters.dtype)
+    options = {"cotangent": cotangent, "rng": rng, "axis": tuple(range(1, mean.ndim)), "index": index, "bounds": bounds}
+    if not library.fills:
+        return library.deliver(library.xp.concat(sample_and_kl_of_vjp(mean, logvar, **options), axis=axis), out)
+    out = library.backend.empty(parameters.shape, parameters.dtype, parameters) if out is None else out
+    sample_and_kl_of_vjp(mean, logvar, **options, out=halves(out, axis))
+    return out
+
+
+def sample_and_kl_of_vjp(
+    mean: Any,
+    logvar: Any,
+    *,
+    cotangent: tuple[Any, Any],
+    rng: Any,
+    axis: Axis,
+    index: Any = None,
+    bounds: Any = None,
+    out: Outs = None,
+) -> tuple[Any, ...]:
+    """Gradients of ``sample_and_kl_of`` by mean and logvar."""
+    return pull_back(
+        SAMPLE_AND_KL, (mean, logvar), cotangent, axis=axis, bounds=(bounds,), rng=rng, index=index, out=out
+    )

@@ -1,0 +1,195 @@
+"""What a function was given beside arrays - axis, bounds, sizes, sample ids - checked and made uniform.
+
+Every error names the argument, what it must be and what came, and is raised before anything is read or written.
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from agauss.arrays import (
+    NUMPY,
+    SINGLE_OR_DOUBLE,
+    Library,
+    Shape,
+    broadcast_two,
+    dtype_name,
+    floating,
+    is_number,
+    kind_of,
+    library_of,
+    real,
+)
+from agauss.remembered import remembered
+
+Axis = int | Sequence[int] | None
+Bounds = tuple[float, float, str]  # low, high, kind
+DEFAULT_LIMITS = (-30.0, 20.0)
+BOUND_KINDS = ("hard", "soft", "straight-through")
+
+
+def flag_of(deterministic: Any) -> bool:
+    """Whether it is: not the truth of whatever comes, for a logvar may come second by mistake."""
+    if not isinstance(deterministic, (bool, np.bool_, int)):
+        raise TypeError(
+            f"deterministic must be True or False; got {type(deterministic).__name__} (from_mean_logvar takes a mean "
+            "and a logvar of their own)"
+        )
+    return bool(deterministic)
+
+
+@remembered
+def axes_of(axis: int | Sequence[int] | None, rank: int, name: str = "axis") -> Shape:
+    """The axes, counted from 0; None is all of them."""
+    if axis is None:
+        return tuple(range(rank))
+    axes = []
+    for entry in axis if isinstance(axis, (tuple, list)) else (axis,):
+        try:
+            place = _whole(entry)
+        except TypeError:
+            raise TypeError(f"{name} must be None, an int or a tuple of ints; got {axis!r}") from None
+        if not -rank <= place < rank:
+            within = f"within {-rank} ... {rank - 1} for {rank} dimensions" if rank else "None or () for 0 dimensions"
+            raise ValueError(f"{name} must be {within}; got {axis!r}")
+        axes.append(place % rank)
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"{name} must not name an axis twice; got {axis!r}")
+    return tuple(sorted(axes))
+
+
+@remembered
+def bounds_of(bounds: Any, name: str = "bounds") -> Bounds | None:
+    """None, "hard", "soft" or "straight-through", (low, high), or (low, high, kind)."""
+    if bounds is None:
+        return None
+    if isinstance(bounds, str):
+        bounds = (*DEFAULT_LIMITS, bounds)
+    if not isinstance(bounds, (tuple, list)) or len(bounds) not in (2, 3):
+        kinds = ", ".join(f'"{kind}"' for kind in BOUND_KINDS)
+        raise TypeError(f"{name} must be None, {kinds}, (low, high) or (low, high, kind); got {bounds!r}")
+    low, high, kind = (*bounds, "hard")[:3]
+    if not (is_number(low) and is_number(high)):
+        raise TypeError(f"{name} must have real numbers for low and high; got {bounds!r}")
+    if kind not in BOUND_KINDS:
+        raise ValueError(f"{name} must be of the kinds {', '.join(BOUND_KINDS)}; got {kind!r}")
+    low, high = real(low), real(high)
+    if not low < high or (kind == "soft" and math.isinf(high - low)):
+        raise ValueError(f"{name} must have low < high, both finite for soft bounds; got {bounds!r}")
+    return float(low) + 0.0, float(high) + 0.0, kind  # -0.0 and 0.0, equal as keys of a cache, are one bound
+
+
+@remembered
+def bound_on(bounds: Any, position: int, name: str = "bounds") -> tuple[tuple[int, str, float, float], ...]:
+    """The bound on the argument at a position, as backends take it; none where there is none."""
+    found = bounds_of(bounds, name)
+    return () if found is None else ((position, found[2], found[0], found[1]),)
+
+
+def _whole(n: Any) -> int:
+    """n as an int; True and False are none."""
+    if isinstance(n, bool):
+        raise TypeError
+    return operator.index(n)
+
+
+def sizes_of(shape: Any, name: str) -> Shape:
+    try:
+        sizes = tuple(_whole(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
+    except TypeError:
+        raise TypeError(f"{name} must be an int or a tuple of ints; got {shape!r}") from None
+    if any(n < 0 for n in sizes):
+        raise ValueError(f"{name} must not be negative; got {shape!r}")
+    return sizes
+
+
+def block_of(shape: Shape, offset: Any, event_size: Any) -> tuple[Shape, Shape]:
+    """Where a block of a shape begins in the whole, and the whole's extents from its second axis on."""
+    if not shape:
+        raise ValueError("mean must have at least 1 dimension, for samples or a block of them; got shape ()")
+    cut = isinstance(offset, (tuple, list))
+    if cut != isinstance(event_size, (tuple, list)):
+        raise TypeError(f"offset and event_size must both be ints or both be tuples; got {offset!r} and {event_size!r}")
+    place, events = sizes_of(offset, "offset"), sizes_of(event_size, "event_size")
+    if not cut:
+        if events != (math.prod(shape[1:]),):
+            raise ValueError(
+                f"event_size must be the {math.prod(shape[1:])} elements of one sample of shape {shape[1:]}, or a "
+                f"tuple where the block is cut; got {event_size!r}"
+            )
+        place, events = (*place, *(0,) * (len(shape) - 1)), shape[1:]
+    if math.prod(events) >= 2**63:
+        raise ValueError(f"event_size must be under 2**63 elements; got {event_size!r}")
+    if len(place) != len(shape) or len(events) != len(shape) - 1:
+        raise ValueError(
+            f"offset must have {len(shape)} entries and event_size {len(shape) - 1} for a block of shape {shape}; got "
+            f"{offset!r} and {event_size!r}"
+        )
+    if any(first + n > extent for first, n, extent in zip(place[1:], shape[1:], events, strict=True)):
+        raise ValueError(f"offset must keep a block of shape {shape} within event_size {events}; got {offset!r}")
+    if place[0] >= 2**64:
+        raise ValueError(f"offset must be under 2**64 along the first axis; got {offset!r}")
+    return place, events
+
+
+def halves(parameters: Any, axis: int, name: str = "parameters") -> tuple[Any, Any]:
+    """Views of the two halves of an array along an axis."""
+    library = library_of(parameters)
+    if library is None:
+        raise TypeError(f"{name} must be an array; got {kind_of(parameters)}")
+    if library is not NUMPY or parameters.dtype not in SINGLE_OR_DOUBLE:
+        floating(name, parameters.dtype)
+    first, second = slices_of(axis, tuple(parameters.shape), name)
+    return parameters[first], parameters[second]
+
+
+@remembered
+def slices_of(axis: int, shape: Shape, name: str) -> tuple[Any, Any]:
+    """What to index an array of a shape with, for each of its halves."""
+    if len(shape) < 2:
+        raise ValueError(f"{name} must have at least 2 dimensions; got shape {shape}")
+    if not hasattr(axis, "__index__"):
+        raise TypeError(f"axis must be an int; got {axis!r}")
+    (place,) = axes_of(axis, len(shape))
+    if shape[place] % 2:
+        raise ValueError(f"{name} must have an even extent along axis {axis}, mean then logvar; got shape {shape}")
+    half, before = shape[place] // 2, (slice(None),) * place
+    return (*before, slice(None, half), ...), (*before, slice(half, None), ...)
+
+
+def check_index(index: Any, library: Library, shape: Shape) -> Any:
+    """Sample ids, one for each place along the first axis, as a NumPy array or one of the library's own."""
+    if not shape:
+        raise ValueError("index must be None where the arrays have no dimensions")
+    if isinstance(index, np.ma.MaskedArray):
+        raise TypeError(f"index must be integers; got {type(index).__name__}")
+    if library_of(index) in (None, NUMPY):
+        given = index
+        try:
+            index = np.asarray(index)
+        except ValueError:
+            raise ValueError(f"index must have shape {shape[:1]}, an id for each sample; got {index!r}") from None
+        if index.size == 0:
+            index = index.astype(np.int64)
+        elif index.dtype.kind not in "iu" and isinstance(given, (list, tuple)) and all(type(n) is int for n in given):
+            if not all(0 <= n < 2**64 for n in given):  # NumPy makes floats or objects of them
+                raise ValueError(f"index must be at least 0 and under 2**64; got {given!r}")
+            index = np.array(given, np.uint64)
+        if index.dtype.kind not in "iu":
+            kind = type(given).__name__ if index.ndim == 0 else index.dtype.name
+            raise TypeError(f"index must be integers, in an array or a list; got {kind}")
+        if index.size and int(index.min()) < 0:
+            raise ValueError(f"index must not be negative; got {int(index.min())}")
+    else:
+        found = library_of(index)
+        if found is None or found.name != library.name:
+            raise TypeError(f"index must be of {library.name} or NumPy; got {type(index).__name__}")
+        if not library.xp.isdtype(index.dtype, "integral"):
+            raise TypeError(f"index must be integers; got {dtype_name(index.dtype)}")
+    broadcast_two(shape[:1], tuple(index.shape))  # shapes that are not known have an error of their own
+    if tuple(index.shape) != shape[:1]:
+        raise ValueError(f"index must have shape {shape[:1]}, an id for each sample; got {tuple(index.shape)}")
+    return index

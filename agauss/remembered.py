@@ -1,0 +1,31 @@
+"""A check that remembers what has passed it: small calls are made again and again."""
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def remembered(check: F) -> F:
+    """The check, which remembers the arguments that passed, where they can be hashed; itself as ``__wrapped__``."""
+
+    @lru_cache(maxsize=1024)
+    def cached(kinds: Any, *args: Any) -> Any:
+        return check(*args)
+
+    @wraps(check)
+    def call(first: Any, *rest: Any) -> Any:
+        # 1, 1.0 and True are the same key, but not the same argument.
+        kinds = tuple(map(type, first)) if first.__class__ is tuple else first.__class__
+        try:
+            return cached(kinds, first, *rest)
+        except TypeError:  # cannot be hashed, or is refused: the check itself says which
+            return check(first, *rest)
+
+    return call  # type: ignore[return-value]
+
+
+def kinds(x: Any) -> Any:
+    """The types of what tuples hold, which a key must have beside its values: 1, 1.0 and True are equal."""
+    return tuple(map(kinds, x)) if x.__class__ is tuple else x.__class__

@@ -28,7 +28,7 @@ LAYERS = (
     ("random",),
     ("ops",),
     ("distributions",),
-    ("algebra", "likelihood", "multivariate", "vae", "latents", "versions", "explanation"),
+    ("algebra", "likelihood", "multivariate", "vae", "latents", "versions", "explanation", "console"),
     ("agauss",),
     ("integrations", "cli", "conformance"),
     ("__main__",),

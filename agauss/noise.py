@@ -80,10 +80,11 @@ def normals64(m, words, x):
 class IntegerMaths:
     """The vocabulary that `philox` needs, for Python's own integers."""
 
-    word = staticmethod(operator.index)
-
     def mulhilo(self, a, b):
         return a * b >> 32, a * b & MASK32
+
+    def word(self, c):
+        return c
 
     def low(self, c):
         return c & MASK32
@@ -170,8 +171,8 @@ class Key:
     _words: tuple[Any, Any, Any]
 
     def __init__(self, seed: int, stream: int = 0) -> None:
-        low, high = IntegerMaths().halves("seed", seed)
-        object.__setattr__(self, "_words", (low, high, _integer("stream", stream, 32)))
+        seed, stream = _integer("seed", seed, 64), _integer("stream", stream, 32)
+        object.__setattr__(self, "_words", (seed & MASK32, seed >> 32, stream))
 
     @classmethod
     def of_words(cls, seed_low: Any, seed_high: Any, stream: Any) -> "Key":
@@ -219,14 +220,17 @@ class Key:
         if _index(n) is not None or not hasattr(n, "__array_namespace__"):
             n = _integer("n", n, 64)
         unknown = [x for x in (n, *self._words) if _index(x) is None]
-        m: Any = IntegerMaths()
-        if unknown:
-            xp = unknown[0].__array_namespace__()
-            m = ArrayMaths(xp, xp.int64 if has_64_bits(xp) else xp.uint32)
-        low, high = m.halves("n", n)
-        seed_low, seed_high, stream = map(m.word, self._words)
-        words = philox(m, low, high, m.word(FOLD_DRAW), stream, seed_low, seed_high)[:3]
-        return Key.of_words(*([xp.astype(w, xp.uint32) for w in words] if unknown else words))
+        if not unknown:
+            return Key.of_words(*_folded(IntegerMaths(), n, *map(int, self._words)))
+        xp = unknown[0].__array_namespace__()
+        m = ArrayMaths(xp, xp.int64 if has_64_bits(xp) else xp.uint32)
+        return Key.of_words(*(xp.astype(word, xp.uint32) for word in _folded(m, n, *self._words)))
+
+
+def _folded(m, n, seed_low, seed_high, stream):
+    low, high = m.halves("n", n)
+    seed_low, seed_high, stream = m.word(seed_low), m.word(seed_high), m.word(stream)
+    return philox(m, low, high, m.word(FOLD_DRAW), stream, seed_low, seed_high)[:3]
 
 
 class Noise(NamedTuple):
@@ -271,9 +275,6 @@ def as_key(rng: Any, name: str = "rng", draw: bool = True) -> Key:
     """The key that `rng` stands for. A Generator is advanced by one 64-bit draw; nothing else is changed. Without
     `draw` no Generator is, nor is a key to be used: `rng` is only checked."""
     if isinstance(rng, Key):
-        shape = getattr(rng.words()[0], "shape", ())
-        if shape != ():
-            raise ValueError(f"{name} must be one key; got {tuple(shape)} of them: map over them")
         return rng
     if rng is None:
         return Key(int.from_bytes(os.urandom(8), "little"))

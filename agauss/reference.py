@@ -308,4 +308,7 @@ def _id_words(m: Words, index: Any) -> tuple[Any, Any]:
 def words_of(m: Words, n: Noise, low: Any, high: Any) -> Any:
     """The four words of each block."""
     seed_low, seed_high, stream = n.key.words()
+    shape = tuple(getattr(seed_low, "shape", ()))
+    if shape != ():
+        raise ValueError(f"rng must be one key; got {shape} of them: map over them")
     return noise.philox(m, low, high, *(m.word(c) for c in (n.draw, stream, seed_low, seed_high)))

@@ -590,7 +590,7 @@ def test_ids_of_any_integer_kind_are_the_same_ids(library):
     assert tuple(ag.sample(mean[:0], mean[:0], rng=0, index=[]).shape) == (0, 4)
 
 
-@pytest.mark.parametrize("library", EVERY_LIBRARY)
+@pytest.mark.parametrize("library", [name for name in EVERY_LIBRARY if name != "jax"])  # test_jax.py has those of JAX
 def test_ids_of_two_words_are_those_of_64_bits(library):
     ids = np.array([2**64 - 1, 2**40 + 2**31, 3], np.uint64)
     words = np.stack([ids & np.uint64(2**32 - 1), ids >> np.uint64(32)], axis=1).astype(np.uint32)
@@ -598,7 +598,7 @@ def test_ids_of_two_words_are_those_of_64_bits(library):
     want = ag.sample(np.zeros((3, 4), np.float32), 0.0, rng=0, index=ids)
     for given in (words, array(library, words)):
         np.testing.assert_array_equal(host(ag.sample(mean, mean, rng=0, index=given)), want)
-        assert tuple(ag.sample(mean[:0], mean[:0], rng=0, index=given[:0]).shape) == (0, 4)
+        assert ag.sample(mean[:0, :], mean[:0, :], rng=0, index=given[:0, :]).shape == (0, 4)
 
 
 def test_an_index_for_arrays_without_a_first_axis_is_refused():

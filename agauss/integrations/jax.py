@@ -49,8 +49,9 @@ def __dir__() -> list[str]:
 def key_of(rng: Any) -> Key:
     """The key that ``rng`` stands for: what agauss takes, and keys of jax.random, typed or raw, traced or not.
 
-    ``jax.random.key(n)`` is the seed n, so its noise is that of ``rng=n``. (Of a four-word key, of the generator "rbg",
-    the first two words are the seed, and the others, by exclusive or, the stream.)
+    ``jax.random.key(n)`` is the seed n, of which JAX without x64 keeps 32 bits, so its noise is that of ``rng=n``. (Of a
+    four-word key, of the generator "rbg", the first two words are the seed, and the others, by exclusive or, the
+    stream.)
 
     Examples
     --------
@@ -75,7 +76,7 @@ def key_of(rng: Any) -> Key:
         if isinstance(rng, jax.core.Tracer):
             raise TypeError(
                 f"rng must be a key of jax.random where it is traced; got {rng.dtype}{list(rng.shape)}: "
-                "pass jax.random.key(seed), or jax.random.fold_in(key, step)"
+                "pass jax.random.key(seed), or key.fold_in(step) of a Key"
             )
     return as_key(rng)
 

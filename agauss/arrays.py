@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from agauss.noise import has_64_bits
 from agauss.remembered import remembered
 
 Shape = tuple[int, ...]
@@ -39,8 +40,6 @@ class Library:
     @property
     def widest(self) -> Any:
         """The dtype to add up in: float64, or float32 where JAX has no more."""
-        from agauss.reference import has_64_bits
-
         return self.xp.float64 if has_64_bits(self.xp) else self.xp.float32
 
     def on(self, x: Any) -> Any:

@@ -90,6 +90,59 @@ class IntegerMaths:
     def low(self, c):
         return c & MASK32
 
+    def halves(self, name, n):
+        """The lower and upper words of an integer."""
+        n = _integer(name, n, 64)
+        return n & MASK32, n >> 32
+
+
+class ArrayMaths:
+    """The same for whole arrays of a namespace of the array API standard.
+
+    The words are held in int64, or in uint32 where a library has no 64 bits: no step leaves 32 bits.
+    """
+
+    def __init__(self, xp: Any, dtype: Any, **where: Any) -> None:
+        self.xp, self.dtype, self.where_to = xp, dtype, where
+
+    def word(self, c: Any) -> Any:
+        if isinstance(c, int):
+            return self.xp.asarray(c, dtype=self.dtype, **self.where_to)
+        return self.xp.astype(c, self.dtype)
+
+    def low(self, c: Any) -> Any:
+        return c & MASK32 if self.dtype == self.xp.int64 else c
+
+    def mulhilo(self, a: Any, b: Any) -> tuple[Any, Any]:
+        """In uint32 by halves of 16 bits, whose products fit in 32."""
+        if self.dtype == self.xp.int64:
+            product = a * b  # modulo 2^64, and as a signed number
+            return (product >> 32) & MASK32, product & MASK32
+        a0, a1, b0, b1 = a & 0xFFFF, a >> 16, b & 0xFFFF, b >> 16
+        p00, p01, p10, p11 = a0 * b0, a0 * b1, a1 * b0, a1 * b1
+        middle = (p00 >> 16) + (p01 & 0xFFFF) + (p10 & 0xFFFF)
+        return p11 + (p01 >> 16) + (p10 >> 16) + (middle >> 16), (p00 & 0xFFFF) | ((middle & 0xFFFF) << 16)
+
+    def halves(self, name: str, n: Any) -> tuple[Any, Any]:
+        """The lower and upper words of integers, modulo 2^64."""
+        if isinstance(n, int):
+            low, high = IntegerMaths().halves(name, n)
+            return self.word(low), self.word(high)
+        xp = self.xp
+        if not xp.isdtype(n.dtype, "integral"):
+            raise TypeError(f"{name} must have an integer dtype; got {n.dtype}")
+        if self.dtype == xp.int64:
+            n = self.word(n)
+            return n & MASK32, (n >> 32) & MASK32
+        if n.dtype in (xp.int64, xp.uint64):
+            raise TypeError(f"{name} must have a dtype of 32 bits while 64 are not enabled; got {n.dtype}")
+        return self.word(n), xp.where(n < 0, self.word(MASK32), self.word(0))
+
+
+def has_64_bits(xp: Any) -> bool:
+    """Whether a namespace has int64 and float64: JAX does not, unless it is told to."""
+    return bool(xp.__array_namespace_info__().default_dtypes()["integral"] == xp.int64)
+
 
 class Key:
     """A 64-bit seed and a 32-bit stream: all that decides the noise, but for the draw and the element's place.
@@ -115,13 +168,27 @@ class Key:
     False
     """
 
-    __slots__ = ("seed", "stream")
-    seed: int
-    stream: int
+    __slots__ = ("_words",)
+    _words: tuple[Any, Any, Any]
 
     def __init__(self, seed: int, stream: int = 0) -> None:
-        object.__setattr__(self, "seed", _integer("seed", seed, 64))
-        object.__setattr__(self, "stream", _integer("stream", stream, 32))
+        seed, stream = _integer("seed", seed, 64), _integer("stream", stream, 32)
+        object.__setattr__(self, "_words", (seed & MASK32, seed >> 32, stream))
+
+    @classmethod
+    def of_words(cls, seed_low: Any, seed_high: Any, stream: Any) -> "Key":
+        """The key of three words, unchecked: a library's arrays of one element too, which need not be known yet."""
+        self = cls.__new__(cls)
+        object.__setattr__(self, "_words", (seed_low, seed_high, stream))
+        return self
+
+    @property
+    def seed(self) -> int:
+        return int(self._words[0]) | int(self._words[1]) << 32
+
+    @property
+    def stream(self) -> int:
+        return int(self._words[2])
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a Key cannot be changed; make another, or use fold_in")
@@ -133,43 +200,38 @@ class Key:
         return hash((self.seed, self.stream))
 
     def __repr__(self) -> str:
-        return f"Key({self.seed}, stream={self.stream})"
+        if None not in map(_index, self._words):
+            return f"Key({self.seed}, stream={self.stream})"
+        return f"Key.of_words{self._words}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Key, (self.seed, self.stream)
 
     def words(self) -> tuple[Any, Any, Any]:
         """The seed's lower and upper 32 bits, and the stream: what Philox takes of a key."""
-        return self.seed & MASK32, self.seed >> 32, self.stream
-
-    def fold_in(self, n: int) -> "Key":
-        """Another key, decided by this one and the integer n, 0 <= n < 2**64: one for each step, layer or worker."""
-        n = _integer("n", n, 64)
-        counter = (n & MASK32, n >> 32, FOLD_DRAW, self.stream)
-        words = philox(IntegerMaths(), *counter, *self.words()[:2])
-        return Key(words[0] | words[1] << 32, words[2])
-
-
-class ArrayKey(Key):
-    """A key whose words are a library's arrays of one element: what they hold need not be known yet."""
-
-    __slots__ = ("_words",)
-    _words: tuple[Any, Any, Any]
-
-    def __init__(self, seed_low: Any, seed_high: Any, stream: Any) -> None:
-        object.__setattr__(self, "_words", (seed_low, seed_high, stream))
-
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
-    def words(self) -> tuple[Any, Any, Any]:
         return self._words
 
-    def fold_in(self, n: int) -> "Key":
-        raise TypeError("rng must be folded before it becomes agauss's key where its value is not known yet")
+    def fold_in(self, n: Any) -> "Key":
+        """Another key, decided by this one and the integer n, 0 <= n < 2**64: one for each step, layer or worker.
 
-    def __repr__(self) -> str:
-        return f"ArrayKey{self._words}"
+        Where JAX traces, the key and n may be traced too; n is then taken modulo 2**64.
+        """
+        if getattr(n, "shape", ()) != ():
+            raise ValueError(f"n must be one integer; got shape {tuple(n.shape)}")
+        if _index(n) is not None or not hasattr(n, "__array_namespace__"):
+            n = _integer("n", n, 64)
+        unknown = [x for x in (n, *self._words) if _index(x) is None]
+        if not unknown:
+            return Key.of_words(*_folded(IntegerMaths(), n, *map(int, self._words)))
+        xp = unknown[0].__array_namespace__()
+        m = ArrayMaths(xp, xp.int64 if has_64_bits(xp) else xp.uint32)
+        return Key.of_words(*(xp.astype(word, xp.uint32) for word in _folded(m, n, *self._words)))
+
+
+def _folded(m, n, seed_low, seed_high, stream):
+    low, high = m.halves("n", n)
+    seed_low, seed_high, stream = m.word(seed_low), m.word(seed_high), m.word(stream)
+    return philox(m, low, high, m.word(FOLD_DRAW), stream, seed_low, seed_high)[:3]
 
 
 class Noise(NamedTuple):

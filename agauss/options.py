@@ -23,6 +23,7 @@ from agauss.arrays import (
     library_of,
     real,
 )
+from agauss.noise import has_64_bits
 from agauss.remembered import remembered
 
 Axis = int | Sequence[int] | None
@@ -172,7 +173,7 @@ def check_index(index: Any, library: Library, shape: Shape) -> Any:
             index = np.asarray(index)
         except ValueError:
             raise ValueError(f"index must have shape {shape[:1]}, an id for each sample; got {index!r}") from None
-        if index.size == 0:
+        if index.size == 0 and index.dtype.kind not in "iu":
             index = index.astype(np.int64)
         elif index.dtype.kind not in "iu" and isinstance(given, (list, tuple)) and all(type(n) is int for n in given):
             if not all(0 <= n < 2**64 for n in given):  # NumPy makes floats or objects of them
@@ -189,7 +190,25 @@ def check_index(index: Any, library: Library, shape: Shape) -> Any:
             raise TypeError(f"index must be of {library.name} or NumPy; got {type(index).__name__}")
         if not library.xp.isdtype(index.dtype, "integral"):
             raise TypeError(f"index must be integers; got {dtype_name(index.dtype)}")
-    broadcast_two(shape[:1], tuple(index.shape))  # shapes that are not known have an error of their own
+    broadcast_two(shape[:1], tuple(index.shape[:1]))  # shapes that are not known have an error of their own
+    words = (*shape[:1], 2)
+    if tuple(index.shape) == words and dtype_name(index.dtype) == "uint32":
+        return _joined(index, NUMPY if isinstance(index, np.ndarray) else library)
     if tuple(index.shape) != shape[:1]:
-        raise ValueError(f"index must have shape {shape[:1]}, an id for each sample; got {tuple(index.shape)}")
+        raise ValueError(
+            f"index must have shape {shape[:1]}, an id for each sample, or {words} and dtype uint32, two words "
+            f"for each; got {tuple(index.shape)}, {dtype_name(index.dtype)}"
+        )
     return index
+
+
+def _joined(words: Any, library: Library) -> Any:
+    """Ids from their two words, the lower one first; the words as they are where a library has no 64 bits."""
+    if library is NUMPY:
+        wide = words.astype(np.uint64)
+    elif has_64_bits(library.xp):
+        wide = library.xp.astype(words, library.xp.int64)
+    else:
+        return words
+    with library.on(words):
+        return wide[:, 0] | wide[:, 1] << 32

@@ -90,8 +90,6 @@ def philox4x32(counter: Any, key: Any) -> Any:
     >>> ag.random.philox4x32(np.zeros(4, np.uint32), np.zeros(2, np.uint32))
     array([1713891541, 3781805453, 3159862348, 2600524760], dtype=uint32)
     """
-    from agauss.reference import Words
-
     for name, words, n in (("counter", counter, 4), ("key", key, 2)):
         if not isinstance(words, np.ndarray) or words.dtype != np.uint32:
             raise TypeError(
@@ -100,7 +98,7 @@ def philox4x32(counter: Any, key: Any) -> Any:
         if words.shape[-1:] != (n,):
             raise ValueError(f"{name} must have a last extent of {n}; got shape {words.shape}")
     broadcast(("counter", "key"), (counter.shape[:-1], key.shape[:-1]))
-    m = Words(np, np.int64, 32)
+    m = noise.ArrayMaths(np, np.int64)
     wide_counter, wide_key = counter.astype(np.int64), key.astype(np.int64)
     words = noise.philox(m, *(wide_counter[..., k] for k in range(4)), *(wide_key[..., k] for k in range(2)))
     return np.stack(np.broadcast_arrays(*words), axis=-1).astype(np.uint32)

@@ -11,7 +11,7 @@ import array_api_compat
 import numpy as np
 
 from agauss import coefficients, formulas, noise, trail
-from agauss.noise import MASK32, Noise
+from agauss.noise import MASK32, ArrayMaths, Noise, has_64_bits
 from agauss.protocol import Pass
 from agauss.strides import row_major
 
@@ -140,11 +140,6 @@ def _like(xp: Any, a: Any) -> dict[str, Any]:
     return {} if device is None or not hasattr(xp, "__array_namespace_info__") else {"device": device}
 
 
-def has_64_bits(xp: Any) -> bool:
-    """Whether the library has int64 and float64: JAX does not, unless it is told to."""
-    return bool(xp.__array_namespace_info__().default_dtypes()["integral"] == xp.int64)
-
-
 class Maths:
     """The vocabulary of formulas.py for whole arrays."""
 
@@ -172,38 +167,19 @@ class Maths:
         )
 
 
-class Words:
+class Words(ArrayMaths):
     """The vocabulary of noise.py for whole arrays of 32-bit words.
 
-    The words are held in int64, or in uint32 where a library has no 64 bits: no step leaves 32 bits. Floats go through
-    the very steps that the loops take, each fused multiply-add by twice the digits: in float64 for float32, and in
-    pairs of numbers otherwise. So the normals are the loops' own, but for a rounding in 2^29 steps.
+    Floats go through the very steps that the loops take, each fused multiply-add by twice the digits: in float64 for
+    float32, and in pairs of numbers otherwise. So the normals are the loops' own, but for a rounding in 2^29 steps.
     """
 
     def __init__(self, xp: Any, dtype: Any, bits: int, **where: Any) -> None:
-        self.xp, self.dtype, self.where_to = xp, dtype, where
+        super().__init__(xp, dtype, **where)
         self.where = xp.where
         self.float = xp.float64 if bits == 64 else xp.float32
         self.suffix = "_F64" if bits == 64 else "_F32"
         self.wider = dtype == xp.int64 and bits == 32
-
-    def word(self, c: Any) -> Any:
-        if array_api_compat.is_array_api_obj(c):  # of a key
-            return self.xp.astype(c, self.dtype)
-        return self.xp.asarray(c, dtype=self.dtype, **self.where_to)
-
-    def low(self, c: Any) -> Any:
-        return c & MASK32 if self.dtype == self.xp.int64 else c
-
-    def mulhilo(self, a: Any, b: Any) -> tuple[Any, Any]:
-        """In uint32 by halves of 16 bits, whose products fit in 32."""
-        if self.dtype == self.xp.int64:
-            product = a * b  # modulo 2^64, and as a signed number
-            return (product >> 32) & MASK32, product & MASK32
-        a0, a1, b0, b1 = a & 0xFFFF, a >> 16, b & 0xFFFF, b >> 16
-        p00, p01, p10, p11 = a0 * b0, a0 * b1, a1 * b0, a1 * b1
-        middle = (p00 >> 16) + (p01 & 0xFFFF) + (p10 & 0xFFFF)
-        return p11 + (p01 >> 16) + (p10 >> 16) + (middle >> 16), (p00 & 0xFFFF) | ((middle & 0xFFFF) << 16)
 
     def join(self, low_word: Any, high_word: Any) -> tuple[Any, Any]:
         return low_word, high_word
@@ -295,17 +271,11 @@ def normals(xp: Any, n: Noise, shape: Shape, like: Any, of_blocks: Callable[...,
     if n.strides is not None:
         return xp.reshape(normals(xp, Noise(n.key, n.draw, _elements(n, shape)), (size,), like, of_blocks), shape)
     if n.index is None:
-        low, high = _split(xp.arange(-(-size // per_block), dtype=dtype, **where), dtype == xp.int64)
+        low, high = m.halves("block", xp.arange(-(-size // per_block), dtype=dtype, **where))
         return xp.reshape(of_blocks(m, n, low, high, bits, like)[:size], shape)
 
     events = prod(shape[1:])
-    index = n.index if array_api_compat.is_array_api_obj(n.index) and not isinstance(n.index, np.ndarray) else None
-    if index is None:
-        ids = np.asarray(n.index).astype(np.uint64)
-        halves = ids & np.uint64(MASK32), ids >> np.uint64(32)
-        id_low, id_high = (xp.asarray(h.astype("int64" if dtype == xp.int64 else "uint32"), **where) for h in halves)
-    else:
-        id_low, id_high = _split(xp.astype(index, dtype), dtype == xp.int64)
+    id_low, id_high = _id_words(m, n.index)
     # The sample's first element is id * events modulo 2^64, its block and its place there the quotient and the rest.
     events_low, events_high = m.word(events & MASK32), m.word(events >> 32)
     high, low = m.mulhilo(id_low, events_low)
@@ -335,11 +305,22 @@ def _elements(n: Noise, shape: Shape) -> np.ndarray:
     return elements.ravel()
 
 
-def _split(words: Any, wide: bool) -> tuple[Any, Any]:
-    return (words & MASK32, words >> 32) if wide else (words, words & 0)
+def _id_words(m: Words, index: Any) -> tuple[Any, Any]:
+    """The lower and upper words of sample ids, NumPy's or the library's own."""
+    if isinstance(index, np.ndarray):
+        ids = index.astype(np.uint64)
+        kind = "int64" if m.dtype == m.xp.int64 else "uint32"
+        low, high = (half.astype(kind) for half in (ids & np.uint64(MASK32), ids >> np.uint64(32)))
+        return m.xp.asarray(low, **m.where_to), m.xp.asarray(high, **m.where_to)
+    if index.ndim == 2:
+        return m.word(index[:, 0]), m.word(index[:, 1])
+    return m.halves("index", index)
 
 
 def words_of(m: Words, n: Noise, low: Any, high: Any) -> Any:
     """The four words of each block."""
     seed_low, seed_high, stream = n.key.words()
+    shape = tuple(getattr(seed_low, "shape", ()))
+    if shape != ():
+        raise ValueError(f"rng must be one key; got {shape} of them: map over them")
     return noise.philox(m, low, high, *(m.word(c) for c in (n.draw, stream, seed_low, seed_high)))

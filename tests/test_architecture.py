@@ -29,7 +29,7 @@ LAYERS = (
     ("execution",),
     ("ops", "random"),
     ("distributions",),
-    ("versions", "explanation"),
+    ("versions", "explanation", "console"),
     ("agauss",),
     ("integrations", "cli", "conformance"),
     ("__main__",),

@@ -317,7 +317,8 @@ def test_draws_along_new_axes(device):
 @pytest.mark.parametrize("events", [1, 2, 3, 5, 7, 8, 1027])
 def test_the_callers_sample_ids(device, events, dtype):
     mean, logvar = normal((6, events), dtype), normal((6, events), dtype, 1)
-    for ids in ([3, 0, 5, 5, 1, 2], [2**40, 7, 2**33 + 1, 0, 9, 2**62]):
+    words = np.random.default_rng(2).integers(0, 2**32, (6, 2), np.uint32)
+    for ids in ([3, 0, 5, 5, 1, 2], [2**40, 7, 2**33 + 1, 0, 9, 2**62], words):
         agree(device, lambda ids, *a: ag.sample(*a, rng=1, index=ids), np.array(ids), mean, logvar)
         agree(device, lambda *a: ag.sample(*a, rng=1, index=ids), mean, logvar)  # noqa: B023
 

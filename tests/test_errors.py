@@ -545,6 +545,8 @@ INDEXES = {
     "empty": (np.array([], np.int64), ValueError, r"\(0,\)"),
     "number": (3, ValueError, r"\(\)"),
     "two dimensions": (np.array([[0], [1]]), ValueError, r"\(2, 1\)"),
+    "words of another dtype": (np.array([[0, 0], [1, 0]], np.int32), ValueError, r"\(2, 2\), int32"),
+    "three words": (np.zeros((2, 3), np.uint32), ValueError, r"\(2, 3\), uint32"),
     "ragged": ([[0], [1, 2]], (TypeError, ValueError), ""),
     "masked": (np.ma.masked_array([0, 1], mask=[0, 1]), TypeError, "MaskedArray"),
 }
@@ -586,6 +588,17 @@ def test_ids_of_any_integer_kind_are_the_same_ids(library):
     for ids in ((5, 0, 200), array(library, np.array([5, 0, 200]))):
         np.testing.assert_array_equal(host(ag.sample(mean, mean, rng=0, index=ids)), want)
     assert tuple(ag.sample(mean[:0], mean[:0], rng=0, index=[]).shape) == (0, 4)
+
+
+@pytest.mark.parametrize("library", [name for name in EVERY_LIBRARY if name != "jax"])  # test_jax.py has those of JAX
+def test_ids_of_two_words_are_those_of_64_bits(library):
+    ids = np.array([2**64 - 1, 2**40 + 2**31, 3], np.uint64)
+    words = np.stack([ids & np.uint64(2**32 - 1), ids >> np.uint64(32)], axis=1).astype(np.uint32)
+    mean = array(library, np.zeros((3, 4)), "float32")
+    want = ag.sample(np.zeros((3, 4), np.float32), 0.0, rng=0, index=ids)
+    for given in (words, array(library, words)):
+        np.testing.assert_array_equal(host(ag.sample(mean, mean, rng=0, index=given)), want)
+        assert ag.sample(mean[:0, :], mean[:0, :], rng=0, index=given[:0, :]).shape == (0, 4)
 
 
 def test_an_index_for_arrays_without_a_first_axis_is_refused():

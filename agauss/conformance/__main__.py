@@ -10,10 +10,12 @@ from typing import NoReturn
 from agauss.conformance.libraries import LIBRARIES, library_of_class
 from agauss.conformance.subject import SOURCES, Subject
 from agauss.conformance.suite import Row, described, rows_of
+from agauss.console import command
 
 WIDEST = 80  # characters of what came
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table: 0, or 1 where a row failed; what cannot be run exits with 2."""
     parser = argparse.ArgumentParser(

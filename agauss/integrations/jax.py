@@ -1,7 +1,7 @@
 """JAX: agauss's functions, and its distribution as a pytree, for jit, grad, jvp, vmap and sharding; knows no formula.
 
-They run in the array-API form, which XLA fuses. The functions of `host` are an alternative on the CPU: they call the
-Numba loops from compiled code, and have gradients but no jvp of their own.
+They run in the array-API form, which XLA fuses. A Key is a pytree too, once this is imported. The functions of `host`
+are an alternative on the CPU: they call the Numba loops from compiled code, and have gradients but no jvp of their own.
 """
 
 import inspect
@@ -17,7 +17,7 @@ import agauss
 from agauss import ops
 from agauss.arrays import is_number
 from agauss.integrations import need
-from agauss.noise import ArrayKey, Key, as_key
+from agauss.noise import Key, as_key
 
 jax = need("jax", "jax")
 jnp = need("jax.numpy", "jax")
@@ -49,8 +49,9 @@ def __dir__() -> list[str]:
 def key_of(rng: Any) -> Key:
     """The key that ``rng`` stands for: what agauss takes, and keys of jax.random, typed or raw, traced or not.
 
-    ``jax.random.key(n)`` is the seed n, so its noise is that of ``rng=n``. (Of a four-word key, of the generator "rbg",
-    the first two words are the seed, and the others, by exclusive or, the stream.)
+    ``jax.random.key(n)`` is the seed n, so its noise is that of ``rng=n``; JAX without x64 keeps 32 bits of n. (Of a
+    four-word key, of the generator "rbg", the first two words are the seed, and the others, by exclusive or, the
+    stream.)
 
     Examples
     --------
@@ -68,14 +69,14 @@ def key_of(rng: Any) -> Key:
                 raise ValueError(f"rng must be one key; got {data.shape[:-1]} of them: use jax.vmap over them")
             known = not isinstance(data, jax.core.Tracer)
             data = np.asarray(data) if known else data
-            stream = data[2] ^ data[3] if len(data) == 4 else np.uint32(0)
+            stream = data[2] ^ data[3] if len(data) == 4 else 0
             if known:
                 return Key(int(data[1]) | int(data[0]) << 32, int(stream))
-            return ArrayKey(data[1], data[0], stream)
+            return Key.of_words(data[1], data[0], stream)
         if isinstance(rng, jax.core.Tracer):
             raise TypeError(
                 f"rng must be a key of jax.random where it is traced; got {rng.dtype}{list(rng.shape)}: "
-                "pass jax.random.key(seed), or jax.random.fold_in(key, step)"
+                "pass jax.random.key(seed), or key.fold_in(step) of a Key"
             )
     return as_key(rng)
 
@@ -122,23 +123,20 @@ def _on_host(op: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., A
         if jax.default_backend() != "cpu":
             raise ValueError(f"host must be used on the CPU alone; got {jax.default_backend()}: use this module's own")
         key, index = options.pop("rng", None), options.pop("index", None)
-        # Of a number, words of 32 bits without a sign, which JAX takes for integers of 32 bits with one.
-        words = () if key is None else tuple(np.uint32(w) if isinstance(w, int) else w for w in key.words())
         # Ids that are known stay out of JAX, which has 64 bits only where it is told so.
         known, index = (None, index) if isinstance(index, jax.Array) else (index, None)
         numbers = {place: a for place, a in enumerate(arrays) if not isinstance(a, jax.Array)}
 
-        def run(function: Any, kind: Any, arrays: Sequence[Any], words: Any, index: Any, more: Any = None) -> Any:
+        def run(function: Any, kind: Any, arrays: Sequence[Any], key: Any, index: Any, more: Any = None) -> Any:
             """agauss's function of the arrays, and of the numbers among them."""
             given, own = iter(arrays), dict(options)
             primals = [numbers[k] if k in numbers else kind(next(given)) for k in range(len(arrays) + len(numbers))]
-            if len(words):
-                low, high, stream = words
-                whole = kind is np.asarray
-                own["rng"] = Key(int(low) | int(high) << 32, int(stream)) if whole else ArrayKey(low, high, stream)
-            own_index = known if index is None else kind(index)
-            if own_index is not None:
-                own["index"] = own_index
+            if key is not None:
+                own["rng"] = jax.tree.map(kind, key)
+            if index is not None:
+                own["index"] = _modulo(kind(index))
+            elif known is not None:
+                own["index"] = known
             if more is not None:
                 own["cotangent"] = kind(more) if not isinstance(more, (tuple, list)) else tuple(map(kind, more))
             found = function(*primals, **own)
@@ -167,9 +165,14 @@ def _on_host(op: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., A
         forward = called_back(op)
         value = jax.custom_vjp(forward)
         value.defvjp(lambda *operands: (forward(*operands), operands), backward)
-        return value([a for a in arrays if isinstance(a, jax.Array)], words, index)
+        return value([a for a in arrays if isinstance(a, jax.Array)], key, index)
 
     return call
+
+
+def _modulo(index: Any) -> Any:
+    """Sample ids as they are, but negative ones modulo 2^64 once they are NumPy's, which would be refused."""
+    return index.astype(np.uint64) if isinstance(index, np.ndarray) and index.ndim == 1 else index
 
 
 def _no_gradient(integers: Any) -> Any:
@@ -255,6 +258,12 @@ class _OnHost(DiagonalGaussianDistribution):
     __slots__ = ()
 
 
+def _key_words(key: Key) -> tuple[Any, None]:
+    """JAX takes Python's integers for words with a sign."""
+    return tuple(np.uint32(w) if isinstance(w, int) else w for w in key.words()), None
+
+
+jax.tree_util.register_pytree_node(Key, _key_words, lambda _, words: Key.of_words(*words))
 jax.tree_util.register_pytree_node_class(DiagonalGaussianDistribution)
 jax.tree_util.register_pytree_node_class(_OnHost)
 host = _OnHost._ops = SimpleNamespace(

@@ -19,7 +19,7 @@ from agauss import ops
 from agauss import options as checks
 from agauss.arrays import floating, is_number, library_of
 from agauss.integrations import need
-from agauss.noise import MASK32, ArrayKey, Key, as_key
+from agauss.noise import MASK32, Key, as_key
 from agauss.options import BOUND_KINDS, DEFAULT_LIMITS, flag_of, halves, sizes_of
 
 torch = need("torch", "torch")
@@ -103,7 +103,7 @@ def _key_of(key: Any) -> Key:
 
 def _traced_key_of(key: Any) -> Key:
     seed, stream = key.unbind(-1)
-    return ArrayKey(seed & MASK32, (seed >> 32) & MASK32, stream & MASK32)
+    return Key.of_words(seed & MASK32, (seed >> 32) & MASK32, stream & MASK32)
 
 
 def _array(tensor: Any) -> Any:

@@ -54,9 +54,10 @@ def sample(
     mean, logvar : array or number
     rng : None, int, Key, numpy.random.SeedSequence, or NumPy or CuPy Generator
         None takes fresh entropy; a Generator is advanced by one draw.
-    index : integers, shape (B,), optional
+    index : integers, shape (B,), or uint32, shape (B, 2), optional
         The ids of the samples along the first axis, 0 ... B - 1 by default: a data set's own, say. A negative id is
         refused in NumPy arrays and lists; in other arrays, where looking may stop a device, it is taken modulo 2**64.
+        Of shape (B, 2), each id is two words, the lower 32 bits first: JAX without x64 cuts wider integers to 32 bits.
     sample_shape : int or tuple of ints
         Independent draws, along new leading axes.
     bounds : see ``kl``

@@ -8,21 +8,22 @@ derivatives are PyTorch's own, of the gradients in the array-API form.
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import lru_cache, reduce
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 import agauss
 from agauss import ops
 from agauss import options as checks
-from agauss.arrays import floating, is_number, library_of
+from agauss.arrays import NUMPY, floating, is_number, library_of
 from agauss.integrations import need
 from agauss.noise import MASK32, Key, as_key
-from agauss.options import BOUND_KINDS, DEFAULT_LIMITS, flag_of, halves, sizes_of
+from agauss.options import BOUND_KINDS, DEFAULT_LIMITS, check_index, flag_of, halves, sizes_of
 
 torch = need("torch", "torch")
+forward_ad = need("torch.autograd.forward_ad", "torch")
 
 __all__ = [
     "DiagonalGaussianDistribution",
@@ -109,6 +110,8 @@ def _traced_key_of(key: Any) -> Key:
 def _array(tensor: Any) -> Any:
     """The tensor's memory as a NumPy or CuPy array."""
     tensor = tensor.detach()
+    if tensor.is_neg() or tensor._is_zerotensor():
+        tensor = tensor.clone()  # the memory of such a view holds other numbers, or none
     half = tensor.dtype is torch.bfloat16
     if half:
         tensor = tensor.view(torch.int16)
@@ -190,9 +193,47 @@ class Operator:
             value = self.function(*primals, **options.given_to(self.function))
             return tuple(_tensor(v) for v in value) if len(self.values) > 1 else _tensor(value)
 
-    def plainly(self, tensors: Sequence[Any], options: Options) -> Any:
+    def value(self, tensors: Sequence[Any], options: Options) -> Any:
+        """The values, by whatever can compute them; autograd sees those of the operator alone."""
+        if torch._C._are_functorch_transforms_active():
+            return self.plain(tensors, options)
+        return (self._forward if _eager(tensors) else self.forward)(*tensors, *options)
+
+    def plain(self, tensors: Sequence[Any], options: Options) -> Any:
         """agauss's function in the array-API form, every step of which PyTorch knows."""
         return self.function(*self._primals(tensors, options), **options.given_to(self.function, traced=True))
+
+    def plain_vjp(self, tensors: Sequence[Any], cotangents: Sequence[Any], options: Options) -> tuple[Any, ...]:
+        """The gradients by the tensors that there are, in the array-API form."""
+        primals, cotangent = self._primals(tensors, options), tuple(cotangents)
+        options_of_vjp = options.given_to(self.vjp, traced=True)
+        found = list(self.vjp(*primals, cotangent=cotangent if len(cotangent) > 1 else cotangent[0], **options_of_vjp))
+        if options.split is not None:
+            found[self.mean : self.mean + 2] = [torch.cat(found[self.mean : self.mean + 2], dim=options.split)]
+        return tuple(found)
+
+    def plain_jvp(self, tensors: Sequence[Any], tangents: Sequence[Any], options: Options) -> Any:
+        """The values' tangents: the vjp is linear in its cotangents, and this its transpose."""
+        zeros = [torch.zeros_like(v) for v in _as_tuple(self._like(*tensors, *options))]
+        _, transposed = torch.func.vjp(lambda *g: self.plain_vjp(tensors, g, options), *zeros)
+        found = transposed(tuple([v for t, v in zip(tensors, tangents, strict=True) if t is not None]))
+        return found if len(self.values) > 1 else found[0]
+
+    def plain_second_vjp(
+        self, tensors: Sequence[Any], cotangents: Sequence[Any], options: Options, gradients: Sequence[Any]
+    ) -> tuple[Any, ...]:
+        """What the vjp's own vjp gives by tensors and cotangents that there are. torch.func.vjp takes each for a
+        variable of its own, though some may be one tensor, or made of each other."""
+        given = [t for t in tensors if t is not None]
+
+        def vjp(*variables: Any) -> tuple[Any, ...]:
+            own = iter(variables)
+            primals = [None if t is None else next(own) for t in tensors]
+            return self.plain_vjp(primals, tuple(own), options)
+
+        value, pull = torch.func.vjp(vjp, *given, *cotangents)
+        weights = [torch.zeros_like(v) if g is None else g for v, g in zip(value, gradients, strict=True)]
+        return tuple(pull(tuple(weights)))
 
     def _like(self, *args: Any) -> Any:
         """Empty tensors of the shapes and dtypes that _forward gives."""
@@ -229,7 +270,12 @@ class Operator:
     def _pull(self, ctx: Any, *gradients: Any) -> tuple[Any, ...]:
         tensors, _, options = self._parted(_remembered(ctx))
         args = (*tensors, *gradients, *options)
-        if not _eager((*tensors, *gradients)):
+        if _watched():
+            found = iter(self.plain_vjp(tensors, gradients, options))
+        elif _batched(gradients):
+            with Expanding():
+                found = iter(self.plain_vjp(tensors, gradients, options))
+        elif not _eager((*tensors, *gradients)):
             found = iter(self.backward(*args))
         elif torch.is_grad_enabled():
             found = iter(EagerGradient.apply(self, *args))
@@ -239,26 +285,12 @@ class Operator:
 
     def _pull_again(self, ctx: Any, gradients: Sequence[Any]) -> tuple[Any, ...]:
         """The gradient of a gradient: PyTorch's own, of the vjp in the array-API form."""
-        create_graph, args = torch.is_grad_enabled(), _remembered(ctx)
-        tensors, cotangents, options = self._parted(args)
-        with torch.enable_grad():
-            primals = self._primals(tensors, options)
-            cotangent = tuple(cotangents) if len(self.values) > 1 else cotangents[0]
-            found = list(self.vjp(*primals, cotangent=cotangent, **options.given_to(self.vjp, traced=True)))
-            if options.split is not None:
-                found[self.mean : self.mean + 2] = [torch.cat(found[self.mean : self.mean + 2], dim=options.split)]
-            pairs = [(f, g) for f, g in zip(found, gradients, strict=True) if f.requires_grad and g is not None]
-            wanted = [t for t in (*tensors, *cotangents) if t is not None and t.requires_grad]
-            pulled = iter([None] * len(wanted))
-            if pairs and wanted:
-                values, weights = zip(*pairs, strict=True)
-                pulled = iter(
-                    torch.autograd.grad(values, wanted, weights, create_graph=create_graph, allow_unused=True)
-                )
-        needed = [t is not None and t.requires_grad for t in (*tensors, *cotangents)]
+        tensors, cotangents, options = self._parted(_remembered(ctx))
+        with Expanding() if _batched(gradients) else nullcontext():
+            found = iter(self.plain_second_vjp(tensors, cotangents, options, gradients))
         # PyTorch takes a list without entries for one of tensors here, and wants a list.
         nothing: list[Any] = [[] if isinstance(option, (list, tuple)) and not option else None for option in options]
-        return (*(next(pulled) if each else None for each in needed), *nothing)
+        return (*(None if t is None else next(found) for t in (*tensors, *cotangents)), *nothing)
 
 
 class Eager(torch.autograd.Function):  # type: ignore[misc, name-defined]
@@ -287,6 +319,48 @@ class EagerGradient(torch.autograd.Function):  # type: ignore[misc, name-defined
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
         return None, *(g if isinstance(g, torch.Tensor) else None for g in ctx.operator._pull_again(ctx, gradients))
+
+
+class Watched(torch.autograd.Function):  # type: ignore[misc, name-defined]
+    """An operator under torch.func, batched gradients or forward-mode AD, with derivatives in the array-API form."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(call: "Call", *args: Any) -> Any:
+        return call.operator.value(*call.parted(args))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Sequence[Any], output: Any) -> None:
+        ctx.call, *args = inputs
+        ctx.save_for_backward(*args)
+        ctx.save_for_forward(*args)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        tensors, options = ctx.call.parted(ctx.saved_tensors)
+        found = iter(ctx.call.operator.plain_vjp(tensors, gradients, options))
+        return (None, *(None if t is None else next(found) for t in tensors), None, None)
+
+    @staticmethod
+    def jvp(ctx: Any, _: Any, *tangents: Any) -> Any:
+        # PyTorch turns forward mode off here, and so would lose the tangents of a transform around this one.
+        with forward_ad._set_fwd_grad_enabled(True):
+            saved = [None if t is None else forward_ad.unpack_dual(t, level=0).primal for t in ctx.saved_tensors]
+            tensors, options = ctx.call.parted(saved)
+            return ctx.call.operator.plain_jvp(tensors, tangents[: len(tensors)], options)
+
+
+class Call:
+    """An operator and its options, for PyTorch in one piece: it would look for tensors in a tuple."""
+
+    def __init__(self, operator: Operator, options: Options) -> None:
+        self.operator, self.options = operator, options._replace(key=None, index=None)
+
+    def parted(self, args: Sequence[Any]) -> tuple[Sequence[Any], Options]:
+        """The operator's tensors, and its options with the key and the index that follow those."""
+        *tensors, key, index = args
+        return tensors, self.options._replace(key=key, index=index)
 
 
 def _remember(ctx: Any, inputs: Sequence[Any], output: Any = None) -> None:
@@ -345,16 +419,27 @@ def _call(
         _flat_bounds(bounds, "bounds"),
         _flat_bounds(bounds2, "bounds2"),
         _key(rng, generator) if name in ("sample", "sample_and_kl") else None,
-        None if index is None else torch.as_tensor(list(index) if isinstance(index, range) else index),
+        _ids(index, tensors),
         list(sizes_of(sample_shape, "sample_shape")),
     )
-    if _transformed(tensors):
-        return operator.plainly(tensors, options)
-    if not _eager(tensors):
-        return operator.forward(*tensors, *options)
-    if torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in tensors]):  # noqa: C419, for speed
+    if _watched() and operator.vjp is not None:
+        transformed = _transformed if torch._C._are_functorch_transforms_active() else _apart
+        return transformed(name, *tensors, *options)
+    if torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in tensors]) and _eager(tensors):  # noqa: C419, for speed
         return Eager.apply(operator, *tensors, *options)
-    return operator._forward(*tensors, *options)
+    return operator.value(tensors, options)
+
+
+@torch.compiler.allow_in_graph  # type: ignore[untyped-decorator]  # torch.compile does not see into a jvp
+def _transformed(name: str, *args: Any) -> Any:
+    operator = OPERATORS[name]
+    tensors, _, options = operator._parted(args)
+    return Watched.apply(Call(operator, options), *tensors, options.key, options.index)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # compiled code takes no tangents of forward_ad
+def _apart(name: str, *args: Any) -> Any:
+    return _transformed(name, *args)
 
 
 def _eager(tensors: Sequence[Any]) -> bool:
@@ -368,11 +453,25 @@ def _eager(tensors: Sequence[Any]) -> bool:
     )
 
 
-def _transformed(tensors: Sequence[Any]) -> bool:
-    """Whether vmap, grad or another of torch.func is at work, which takes no operator with a gradient of its own."""
-    return not torch.compiler.is_compiling() and any(
-        isinstance(t, torch.Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(t) for t in tensors
-    )
+def _watched() -> bool:
+    """Whether torch.func, batched gradients or forward-mode AD look on."""
+    return bool(torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0)
+
+
+def _batched(gradients: Sequence[Any]) -> bool:
+    """Whether autograd's own vmap has batched gradients, as for is_grads_batched=True."""
+    return any([g is not None and torch._C._functorch.is_legacy_batchedtensor(g) for g in gradients])  # noqa: C419
+
+
+class Expanding(torch.overrides.TorchFunctionMode):  # type: ignore[misc, name-defined]
+    """expand in place of broadcast_to, for which autograd's own vmap has no rule."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0].expand(args[1]) if func is torch.broadcast_to else func(*args, **(kwargs or {}))
+
+
+def _as_tuple(found: Any) -> tuple[Any, ...]:
+    return found if isinstance(found, tuple) else (found,)
 
 
 def _flat_bounds(bounds: Any, name: str) -> list[float]:
@@ -406,8 +505,21 @@ def _autocast(device_type: str) -> bool:
     return bool(torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type))
 
 
-def _key(rng: Any, generator: Any) -> Any:
-    """Seed and stream as a tensor: of `rng`, or drawn from a torch.Generator, by default PyTorch's own."""
+def _ids(index: Any, tensors: Sequence[Any]) -> Any:
+    """Sample ids as a tensor, checked where that stops no device: what comes as a tensor is left to the operator."""
+    if index is None or isinstance(index, torch.Tensor):
+        return index
+    if torch.compiler.is_compiling():  # it sees through no check of an array
+        if isinstance(index, (list, tuple, range)) and any(n < 0 for n in index):
+            raise ValueError(f"index must not be negative; got {index!r}")
+        return torch.as_tensor(list(index) if isinstance(index, range) else index, device="cpu")
+    shape = tuple(torch.broadcast_shapes(*[t.shape for t in tensors if t is not None]))
+    return torch.from_numpy(check_index(index, NUMPY, shape).astype(np.uint64, order="C"))
+
+
+def _key(rng: Any, generator: Any, draw: bool = True) -> Any:
+    """Seed and stream as a tensor: of `rng`, or drawn from a torch.Generator, by default PyTorch's own. Without `draw`
+    both are only checked, and no generator is advanced."""
     if isinstance(rng, torch.Generator):
         rng, generator = generator, rng
     if rng is not None and generator is not None:
@@ -415,12 +527,15 @@ def _key(rng: Any, generator: Any) -> Any:
     if rng is None:
         if not (generator is None or isinstance(generator, torch.Generator)):
             raise TypeError(f"generator must be a torch.Generator; got {type(generator).__name__}")
+        if not draw:
+            return None
         device = "cpu" if generator is None else generator.device
         return torch.randint(-(2**63), 2**63 - 1, (2,), generator=generator, device=device, dtype=torch.int64).cpu()
     if type(rng) is int and 0 <= rng < 2**63:  # without a look inside, so that a step that is compiled serves them all
-        return torch.tensor([rng, 0], dtype=torch.int64)
-    key = as_key(rng)
-    return torch.tensor([key.seed - 2**64 if key.seed >= 2**63 else key.seed, key.stream], dtype=torch.int64)
+        return torch.tensor([rng, 0], dtype=torch.int64, device="cpu")
+    key = as_key(rng, draw=draw)
+    seed = key.seed - 2**64 if key.seed >= 2**63 else key.seed
+    return torch.tensor([seed, key.stream], dtype=torch.int64, device="cpu")
 
 
 def kl(
@@ -591,6 +706,11 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         self._set(mean, logvar, tuple(mean.shape), deterministic, bounds, event_axes)
         self.parameters, self._split = parameters, axis
 
+    @classmethod
+    def from_mean_logvar(cls, mean: Any, logvar: Any, *args: Any, **kwargs: Any) -> Self:
+        """``agauss.DiagonalGaussianDistribution.from_mean_logvar``; autocast may have mixed the dtypes."""
+        return super().from_mean_logvar(*_as_tensors(("mean", "logvar"), (mean, logvar)), *args, **kwargs)
+
     def _set(
         self, mean: Any, logvar: Any, shape: tuple[int, ...], deterministic: bool, bounds: Any, event_axes: Any
     ) -> None:
@@ -610,13 +730,14 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         self, rng: Any = None, *, generator: Any = None, index: Any = None, sample_shape: int | Sequence[int] = ()
     ) -> Any:
         """Draw by reparameterisation; see ``sample``. Where deterministic, the mean, and no noise is drawn."""
-        if self.deterministic:
-            return super().sample(sample_shape=sample_shape)
         generators = rng if generator is None else generator
         if isinstance(generators, (list, tuple)):
             if index is not None or sample_shape != () or (rng is not None and generator is not None):
                 raise TypeError("rng, index and sample_shape must not be given beside a list of generators")
             return self._sample_by_each(generators)
+        if self.deterministic:
+            _key(rng, generator, draw=False)
+            return super().sample(index=index, sample_shape=sample_shape)
         return self._of("sample", rng=rng, generator=generator, index=index, sample_shape=sample_shape)
 
     def _sample_by_each(self, generators: Sequence[Any]) -> Any:
@@ -625,6 +746,10 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
             raise ValueError(
                 f"generator must be one, or one for each of {self._shape[0]} samples; got {len(generators)}"
             )
+        if self.deterministic or not generators:
+            for generator in generators:
+                _key(generator, None, draw=False)
+            return self.mode()
         mean, logvar = (torch.broadcast_to(a, self._shape) for a in (self._mean, self._logvar))
         each = [
             sample(mean[k : k + 1], logvar[k : k + 1], rng=generator, bounds=self.bounds)
@@ -655,6 +780,7 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
     ) -> tuple[Any, Any]:
         """``sample`` and ``kl`` in one pass over the parameters."""
         if self.deterministic:
-            return self.sample(), self.kl()
+            _key(rng, generator, draw=False)
+            return super().sample(index=index), self.kl()
         z, kl = self._of("sample_and_kl", rng=rng, generator=generator, index=index, axis=self.event_axes)
         return z, kl

@@ -459,8 +459,8 @@ def sample_vjp(
         return _pulled(formulas.sample_vjp, given, [g], limits, Noise(key, 0, index), out)
     _check_outs(out, given)
     xp = given.library.xp
-    g = xp.reshape(xp.broadcast_to(g, draws + given.shape), (-1, *given.shape))
     with given.library.on(given.arrays[0]):
+        g = xp.reshape(xp.broadcast_to(g, draws + given.shape), (-1, *given.shape))
         total = tuple(xp.zeros_like(a, dtype=given.wide) for a in given.arrays)
         for number in range(g.shape[0]):
             one = _pulled(formulas.sample_vjp, given, [g[number, ...]], limits, Noise(key, number, index))

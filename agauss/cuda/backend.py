@@ -28,7 +28,9 @@ WARP, THREADS = 32, 256
 TASKS = 2048  # what there is to do is cut into so many tasks where it can be, enough for any device
 MAX_PIECE = 2048  # vectors that a block maps in one task at most
 MOST_NORMALS = max(NORMALS_PER_BLOCK.values())
-BLOCKS_PER_PROCESSOR = 16  # more than are resident, so that blocks that end early make room for others
+# More than are resident, so that blocks that end early make room for others. A multiple of each number that can be
+# resident, 1 to 6 and 8, so that no last few are left to run alone.
+BLOCKS_PER_PROCESSOR = 120
 
 
 class Work(NamedTuple):
@@ -226,8 +228,8 @@ def _prepare(
     extents, strides = outer + inner, outer_strides + inner_strides
 
     def step(k: int) -> int:
-        own = {s[k] for s in inner_strides}
-        return 0 if own == {0} else 1 if own == {1} and len(inner) == 1 else 2
+        own = [s[k] for s in inner_strides]
+        return 0 if not any(own) else 1 if own == list(row_major(tuple(inner))) else 2
 
     steps = [step(k) for k in range(len(by_array))]
     noise_at = len(sources)
@@ -267,7 +269,11 @@ def _prepare(
         loop, pieces = "row_reduce", -(-columns // CHUNK)
         tiles = -(-min(columns, CHUNK) // TILE)
         at_once = THREADS * vector // LANES  # tiles
-        piece = tiles if rows * pieces * 4 > TASKS else min(tiles, at_once // 2)
+        piece = tiles
+        if rows * pieces * 4 <= TASKS:
+            # Small blocks spread evenly. But the last one adds up what is left, best with a thread for each chunk.
+            least = max(at_once * WARP // THREADS, -(-rows * pieces * at_once // THREADS))
+            piece = min(tiles, at_once // 2, 1 << (least - 1).bit_length())
         parts = -(-tiles // piece)
         tasks = rows * pieces * parts
         threads = max(WARP, THREADS * min(at_once, 1 << (piece - 1).bit_length()) // at_once)

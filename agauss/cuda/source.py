@@ -18,7 +18,7 @@ ENTRY = "agauss_kernel"
 OLDEST = 70  # before it no structure could be read where it was passed (__grid_constant__)
 # Elements to a thread -> blocks on a processor at least, with so many registers that no kernel spills. Left to itself,
 # the compiler does with fewer, and some spill.
-RESIDENT = {4: 4, 8: 2, 2: 1}
+RESIDENT = {4: 4, 8: 3, 2: 1}
 STORAGE = {
     "float32": "float",
     "float64": "double",

@@ -1,6 +1,7 @@
 """Where the CUDA kernels run in the tests: on a GPU through CuPy, or on the CPU by cuda_shim, on NumPy's arrays."""
 
 import ctypes
+import os
 from contextlib import contextmanager, nullcontext
 
 import cuda_shim
@@ -126,6 +127,8 @@ class Gpu:
         import cupy
 
         self.xp = cupy
+        if os.environ.get("AGAUSS_WITHOUT_POOL"):  # so that compute-sanitizer sees where each array ends
+            cupy.cuda.set_allocator(None)
 
     def array(self, a):
         """A copy in the same place of a buffer that is as large and as misaligned."""

@@ -56,8 +56,8 @@ class Library:
         """x broadcast to a shape, as an array that shares no memory with it."""
         if self is NUMPY:
             return np.array(np.broadcast_to(x, shape))
-        with self.on(x):
-            return self.xp.broadcast_to(x, shape) * 1.0  # keeps NaN and -0, and PyTorch can differentiate it
+        with self.on(x):  # CuPy's arithmetic loses subnormal numbers; PyTorch can differentiate this
+            return self.xp.astype(self.xp.broadcast_to(x, shape), x.dtype)
 
     def shares_memory(self, a: Any, b: Any) -> bool:
         """Whether arrays of a library that fills may overlap."""
@@ -67,7 +67,8 @@ class Library:
         """The result, in `out` where there is one."""
         if out is None or result is out:
             return result
-        out[...] = result
+        with self.on(out):
+            out[...] = result
         return out
 
 

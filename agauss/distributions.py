@@ -189,8 +189,7 @@ class DiagonalGaussianDistribution:
         if out is None:
             return given.library.copy(self._mean, shape)
         check_out(out, given.library, shape, given.dtype)
-        out[...] = self._mean
-        return out
+        return given.library.deliver(self._mean, out)
 
     def kl(self, other: "DiagonalGaussianDistribution | None" = None) -> Any:
         """KL divergence from another distribution, or from the standard normal, summed over the event axes: shape (B,).

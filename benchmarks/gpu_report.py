@@ -1,14 +1,24 @@
-"""What agauss does on an NVIDIA GPU, measured in one run of a few minutes: tests, speeds, peers, as Markdown.
+"""What agauss does on an NVIDIA GPU, measured in one run of some minutes: speeds, peers, then tests, as Markdown.
 
-python benchmarks/gpu_report.py [--quick] [--no-tests] [--out FILE]
+python benchmarks/gpu_report.py [--quick] [--no-tests] [--only SECTION ...] [--out FILE]
+
+Each section is a process of its own, for after one fault of a kernel a process can launch no other.
 """
 
 import argparse
 import datetime
 import gc
+import math
+import os
 import platform
+import re
+import shutil
+import signal
 import subprocess
 import sys
+import sysconfig
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -73,7 +83,7 @@ class Plan(NamedTuple):
     rounds: int = 9
     number: int = 10  # calls of large work between two events, at most
     small: int = 500  # calls of small work
-    seconds: float = 270.0  # after which no further peer is begun
+    seconds: float = 150.0  # after which no further peer is begun
     peers: tuple[str, ...] = tuple(peer.name for peer in gpu_peers.PEERS)
 
 
@@ -125,17 +135,19 @@ class Small(NamedTuple):
 
 
 class Report:
-    """Lines that are printed, and written to a file, as soon as they are known."""
+    """Lines that are printed, and written to a file where there is one, as soon as they are known."""
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path | None = None) -> None:
         self.path = path
-        path.write_text("")
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("")
 
     def say(self, line: str = "") -> None:
         print(line, flush=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
 
     def table(self, title: str, columns: str, rows: Iterator[list[str]]) -> None:
         names = columns.split(", ")
@@ -159,19 +171,58 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="an eighth of the size, fewer rounds")
     parser.add_argument("--no-tests", action="store_true", help="measure only")
+    parser.add_argument("--only", nargs="+", choices=[*MEASURES, *TESTS], help="these sections alone")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "gpu-results.md", help="where the report goes")
+    parser.add_argument("--section", choices=MEASURES, help="measure a section in this process, and print it")
     options = parser.parse_args()
+    plan = QUICK if options.quick else Plan()
+    if options.section:
+        return MEASURES[options.section].run(cupy_with_gpu(), Report(), plan)
+    names = options.only or [*MEASURES, *([] if options.no_tests else TESTS)]
     start = time.perf_counter()
-    cupy = cupy_with_gpu()
+    head: list[str] = []
+    command = [sys.executable, __file__, *(["--quick"] if options.quick else []), "--section"]
+    if trouble := followed([*command, "machine"], MEASURES["machine"].seconds, head.append):
+        sys.exit(trouble)
     report = Report(options.out)
-    report.say("# agauss on a GPU")
+    for line in ("# agauss on a GPU", "", *head):
+        report.say(line)
+    troubles = []
+    for name in names:
+        if name in TESTS:
+            troubles += TESTS[name](report)
+        elif name != "machine" and (trouble := followed([*command, name], MEASURES[name].seconds, report.say)):
+            troubles.append(trouble)
+            report.say()
+            report.say(f"**{name}: {trouble}**")
     report.say()
-    for line in machine(cupy):
-        report.say(f"- {line}")
-    tests = [] if options.no_tests else gpu_tests()
-    for line in tests or ["GPU tests: not run"]:
-        report.say(f"- {line}")
-    return measure(cupy, report, QUICK if options.quick else Plan(), start) or len(tests) > 1
+    report.say(f"Done in {time.perf_counter() - start:.0f} s.")
+    return bool(troubles)
+
+
+def followed(command: list[str], limit: float, take: Callable[[str], Any], **environment: str) -> str:
+    """Run a command, pass on each line that it prints, and say what went wrong: "" where nothing did.
+
+    It is ended after so many seconds, and all that it has started with it.
+    """
+    with tempfile.TemporaryFile("w+") as errors:
+        options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": errors, "text": True, "start_new_session": True}
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            os.killpg(child.pid, signal.SIGKILL)
+
+        with subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, **options) as child:
+            timer = threading.Timer(limit, end)
+            timer.start()
+            for line in child.stdout or ():
+                take(line.rstrip("\n"))
+            code = child.wait()
+            timer.cancel()
+        errors.seek(0)
+        last = (errors.read().strip().splitlines() or [f"ended with {code}"])[-1]
+    return f"not done within {limit:g} s" if late.is_set() else last if code else ""
 
 
 def cupy_with_gpu() -> Any:
@@ -187,7 +238,13 @@ def cupy_with_gpu() -> Any:
     return cupy
 
 
-def machine(cupy: Any) -> Iterator[str]:
+def machine(cupy: Any, report: Report, plan: Plan) -> bool:
+    for line in machine_lines(cupy):
+        report.say(f"- {line}")
+    return False
+
+
+def machine_lines(cupy: Any) -> Iterator[str]:
     runtime = cupy.cuda.runtime
     device = runtime.getDeviceProperties(runtime.getDevice())
     yield (
@@ -216,44 +273,87 @@ def version(name: str) -> str:
         return "not installed"
 
 
-def gpu_tests(limit: float = 150.0) -> list[str]:
-    """pytest's closing line, and a line for each test that failed."""
-    options = ["-m", "gpu", "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", "tests"]
-    command = [sys.executable, "-m", "pytest", *options]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return ["GPU tests:", f"not done within {limit:.0f} s"]
-    lines = (done.stdout.strip() or done.stderr.strip() or "no output").splitlines()
-    failed = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
-    if done.returncode and not failed:
-        failed = [f"pytest ended with {done.returncode}"]
-    return [f"GPU tests: {lines[-1].strip('= ')}", *failed]
+PYTEST = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "-v", "-rfE"]
 
 
-def measure(xp: Any, report: Report, plan: Plan, start: float) -> bool:
-    """Everything but the head of the report; whether any result was wrong. NumPy can stand in for CuPy."""
-    shape = f"{plan.rows}x{plan.event}"
-    copy_seconds, copied = copy_time(xp, plan)
-    bandwidth = copied / copy_seconds
-    empty_wall, empty = empty_launch(xp, plan)
-    report.say(f"- copy, device to device, of {copied / 2e9:.2f} GB: {bandwidth / 1e12:.3g} TB/s read and written")
-    report.say(f"- empty launch: {common.duration(empty)} by events, {common.duration(empty_wall)} by the host's clock")
+def gpu_tests(report: Report, limit: float = 300.0) -> list[str]:
+    files = ["tests/test_cuda_kernels.py", "tests/test_torch.py", "tests/test_gpu.py"]
+    return tests_told(report, "GPU tests", [*PYTEST, "-n", "8", *files], limit)
+
+
+def sanitizer(report: Report, limit: float = 150.0) -> list[str]:
+    """Every loop, term and dtype under each of compute-sanitizer's tools, without a pool, which would hide a fault."""
+    wheels = Path(sysconfig.get_path("purelib")).glob("nvidia/*/compute-sanitizer/compute-sanitizer")
+    found = shutil.which("compute-sanitizer", path=f"{os.environ['PATH']}:/usr/local/cuda/bin")
+    if not (found := found or next(map(str, wheels), None)):
+        report.say("- compute-sanitizer: not found")
+        return []
+    once = ["-k", "every_operation or long_rows or many_short_rows or many_chunks", "tests/test_cuda_kernels.py"]
+    troubles = []
+    for tool in ("memcheck", "racecheck", "synccheck", "initcheck"):
+        command = [found, "--tool", tool, "--error-exitcode", "99", *PYTEST, "-n", "0", *once]
+        troubles += tests_told(report, f"compute-sanitizer {tool}", command, limit, AGAUSS_WITHOUT_POOL="1")
+    return troubles
+
+
+def tests_told(report: Report, what: str, command: list[str], limit: float, **environment: str) -> list[str]:
+    """Say how pytest ended, or how far it came, and what went wrong."""
+    lines: list[str] = []
+    trouble = followed(command, limit, lines.append, **environment)
+    said = [line.strip("= ") for line in lines if line.strip("= ")] or ["no output"]
+    closing = [line for line in said if re.search(r"\d (passed|failed|skipped|errors?)\b.* in \d", line)]
+    wrong = [line for line in said if re.match(r"FAILED |ERROR |Error: |Invalid |Uninit|Barrier error|Race rep", line)]
+    if trouble and not wrong:  # it was cut off, and what failed until then has no line of its own at the end
+        wrong = [trouble, *(line for line in said if re.search(r" (FAILED|ERROR)\b", line))]
+    report.say(f"- {what}: {(closing or said)[-1]}")
+    for line in wrong:
+        report.say(f"  - {line}")
+    return wrong
+
+
+def checks(xp: Any, report: Report, plan: Plan) -> bool:
     wrong: list[str] = []
     report.table("Checks", "dtype, result", check_rows(xp, plan, wrong))
+    return bool(wrong)
+
+
+def operations(xp: Any, report: Report, plan: Plan) -> bool:
+    seconds, copied = tried(report, "copy, device to device", lambda: copy_time(xp, plan)) or (math.nan, 0)
+    bandwidth = copied / seconds
+    report.say()
+    report.say(f"- copy, device to device, of {copied / 2e9:.2f} GB: {bandwidth / 1e12:.3g} TB/s read and written")
     report.say()
     report.say(NOTES)
     columns = "work, dtype, must move, floor, measured, of copy bandwidth, target, met"
-    report.table(f"Operations, {shape}", columns, our_rows(xp, plan, bandwidth))
+    report.table(f"Operations, {plan.rows}x{plan.event}", columns, our_rows(xp, plan, bandwidth))
+    return False
+
+
+def small(xp: Any, report: Report, plan: Plan) -> bool:
+    wall, empty = tried(report, "empty launch", lambda: empty_launch(xp, plan)) or (math.nan, math.nan)
+    report.say()
+    report.say(f"- empty launch: {common.duration(empty)} by events, {common.duration(wall)} by the host's clock")
     columns = "work, wall, events, device alone, events / empty launch, target, met"
     report.table(f"Video latents, {plan.video}, float16", columns, small_rows(xp, plan, empty))
     report.say()
     report.say("Wall and events are of calls back to back; alone, they are queued behind a long copy.")
+    return False
+
+
+def tried(report: Report, what: str, measure: Callable[[], Any]) -> Any:
+    """What is measured, or None where that fails, which is told."""
+    try:
+        return measure()
+    except Exception as error:
+        report.say(f"- {what}: {brief(error)}")
+        return None
+
+
+def peers_beside(xp: Any, report: Report, plan: Plan) -> bool:
     columns = "work, peer, its time, ours, ours is faster by, target, met"
-    report.table(f"Peers, {shape}, float32", columns, peer_rows(xp, plan, start + plan.seconds))
-    report.say()
-    report.say(f"Done in {time.perf_counter() - start:.0f} s.")
-    return bool(wrong)
+    deadline = time.perf_counter() + plan.seconds
+    report.table(f"Peers, {plan.rows}x{plan.event}, float32", columns, peer_rows(xp, plan, deadline))
+    return False
 
 
 def copying(xp: Any, plan: Plan) -> tuple[Callable[[], Any], int]:
@@ -455,6 +555,23 @@ def brief(error: Exception) -> str:
 
 def verdict(met: bool) -> str:
     return "yes" if met else "**no**"
+
+
+class Section(NamedTuple):
+    """What a process measures, and says; whether any result was wrong. NumPy can stand in for CuPy."""
+
+    seconds: float  # after which it is ended
+    run: Callable[[Any, Report, Plan], bool]
+
+
+MEASURES = {
+    "machine": Section(60, machine),
+    "operations": Section(120, operations),
+    "small": Section(60, small),
+    "peers": Section(220, peers_beside),
+    "checks": Section(90, checks),
+}
+TESTS = {"tests": gpu_tests, "sanitizer": sanitizer}
 
 
 if __name__ == "__main__":

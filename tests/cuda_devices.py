@@ -1,5 +1,7 @@
 """Where the CUDA kernels run in the tests: on a GPU through CuPy, or on the CPU by cuda_shim, on NumPy's arrays."""
 
+import ctypes
+import os
 from contextlib import contextmanager, nullcontext
 
 import cuda_shim
@@ -40,8 +42,12 @@ class ShimRuntime:
     def processors(self):
         return self.grid
 
-    def counter(self):
-        return self.one_counter.ctypes.data
+    def scratch(self, shape, dtype):
+        return self.empty(shape, dtype, None)
+
+    def partials(self, count):
+        room = self.scratch((count,), np.float64)
+        return room, room.ctypes.data, self.one_counter.ctypes.data
 
     def prepare(self, specs):
         """Compile kernels side by side, ahead of their launches."""
@@ -54,6 +60,37 @@ class ShimRuntime:
         self.launches.append(spec)
         cuda_shim.launch(self.kernels[spec], blocks, threads, words, self.order)
         assert self.one_counter[0] == 0
+
+
+def over(a):
+    """A CuPy array of a NumPy array's memory: no device is asked for its place and form."""
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    memory = cupy.cuda.UnownedMemory(a.ctypes.data, a.nbytes, a, 0)
+    return cupy.ndarray(a.shape, a.dtype, cupy.cuda.MemoryPointer(memory, 0), a.strides)
+
+
+def host(a):
+    """A copy of a CuPy array that lies over the host's memory."""
+    memory = (ctypes.c_byte * a.nbytes).from_address(a.data.ptr)
+    return np.ndarray(a.shape, a.dtype, memory, 0, a.strides).copy()
+
+
+class HostRuntime(ShimRuntime):
+    """CuPy's own arrays, over the host's memory."""
+
+    def empty(self, shape, dtype, like):
+        return over(super().empty(shape, dtype, like))
+
+    def scratch(self, shape, dtype):
+        return super().empty(shape, dtype, None)
+
+    def address(self, a):
+        return a.ctypes.data if isinstance(a, np.ndarray) else a.data.ptr
+
+    def may_overlap(self, a, b):
+        import cupy
+
+        return cupy.may_share_memory(a, b)
 
 
 class Shim:
@@ -90,6 +127,8 @@ class Gpu:
         import cupy
 
         self.xp = cupy
+        if os.environ.get("AGAUSS_WITHOUT_POOL"):  # so that compute-sanitizer sees where each array ends
+            cupy.cuda.set_allocator(None)
 
     def array(self, a):
         """A copy in the same place of a buffer that is as large and as misaligned."""

@@ -72,6 +72,8 @@ AGAUSS_VECTORS(float, float)
 AGAUSS_VECTORS(double, double)
 template <class T> __forceinline__ T __ldg(const T* p) { return *p; }
 template <class T> __forceinline__ T __ldcs(const T* p) { return *p; }
+template <class T> __forceinline__ T __ldcg(const T* p) { return *p; }
+template <class T> __forceinline__ void __stcg(T* p, T v) { *p = v; }
 template <class T> __forceinline__ void __stcs(T* p, T v) { *p = v; }
 template <class T> __forceinline__ void __stwb(T* p, T v) { *p = v; }
 

@@ -12,6 +12,7 @@ from cuda_devices import Gpu, Shim, ShimRuntime
 import agauss as ag
 from agauss.arrays import NUMPY
 from agauss.cuda.backend import Backend
+from agauss.strides import row_major
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 Q = ag.DiagonalGaussianDistribution
@@ -374,6 +375,47 @@ def test_each_operation_is_one_launch(shim):
         with shim.kernels():
             call()
         assert len(shim.runtime.launches) == 1
+
+
+class Grids(ShimRuntime):
+    """Notes the grids, and launches nothing."""
+
+    def launch(self, spec, blocks, threads, words):
+        self.launches.append((blocks, threads))
+
+
+@pytest.mark.parametrize(
+    ("shape", "grid"),
+    [
+        ((1, 32, 13, 60, 90), (18 * 32, 32)),  # 18 chunks in 32 parts of 2 tiles, which a warp sums at once
+        ((3, 32, 13, 60, 90), (3 * 18 * 16, 64)),
+        ((8, 32, 13, 60, 90), (8 * 18 * 8, 128)),
+        ((256, 8, 64, 64), (256 * 2, 128)),
+        ((8192, 8, 64, 64), (8192, 256)),
+        ((100000, 8, 64, 64), (132 * 120, 256)),
+    ],
+    ids=str,
+)
+def test_a_small_batch_is_spread_over_the_device(shape, grid):
+    runtime = Grids(processors=132)
+    loops, dispatch.NUMPY.backend = dispatch.NUMPY.backend, Backend(runtime)
+    try:
+        Q(np.lib.stride_tricks.as_strided(np.zeros(1, np.float16), shape, [2 * n for n in row_major(shape)])).kl()
+    finally:
+        dispatch.NUMPY.backend = loops
+    assert runtime.launches == [grid]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_channels_may_come_last(device, dtype):
+    """The inputs are read element by element then, but the noise and the sample are made by whole blocks."""
+    p = normal((3, 5, 7, 8), dtype).transpose(0, 3, 1, 2)
+    if device.name == "shim":
+        device.runtime.launches.clear()
+    agree(device, lambda p: [*Q(p).sample_and_kl(rng=2), Q(p).sample(rng=2)], p)
+    if device.name == "shim":
+        first = device.runtime.launches[0]
+        assert (first.noise_step, first.outputs[0][1]) == (1, 1)
 
 
 def test_halves_of_parameters_are_read_by_whole_vectors(shim):

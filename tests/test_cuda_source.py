@@ -28,6 +28,7 @@ from agauss.cuda.source import Spec
 ROOT = Path(__file__).parents[1]
 DTYPES = {name: np.dtype(getattr(ml_dtypes, name, name)) for name in ("float16", "bfloat16", "float32", "float64")}
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
+FLOATS = (("float32", 1),)
 
 needs_compiler = pytest.mark.skipif(cuda_shim.COMPILER is None, reason="no g++ to run the kernels on the CPU with")
 
@@ -164,20 +165,30 @@ def test_the_resource_report_tells_spills():
     assert re.search(r"[1-9]\d* bytes stack frame", log)
 
 
-def test_no_contraction_and_no_flush_to_zero():
+def ptx_of(text):
     pytest.importorskip("cupy", reason="CuPy is not installed")
     from cupy.cuda import nvrtc
 
-    program = nvrtc.createProgram(
-        'extern "C" __global__ void k(float* x) { x[0] = x[1] * x[2] + x[3]; }', "k.cu", (), ()
-    )
+    program = nvrtc.createProgram(text, "k.cu", (), ())
     nvrtc.compileProgram(program, (*source.OPTIONS, "--gpu-architecture=sm_90"))
     ptx = nvrtc.getPTX(program)
     nvrtc.destroyProgram(program)
-    ptx = ptx.decode() if isinstance(ptx, bytes) else ptx
+    return ptx.decode() if isinstance(ptx, bytes) else ptx
+
+
+def test_no_contraction_and_no_flush_to_zero():
+    ptx = ptx_of('extern "C" __global__ void k(float* x) { x[0] = x[1] * x[2] + x[3]; }')
     assert "mul" in ptx
     assert "fma" not in ptx
     assert "ftz" not in ptx
+
+
+def test_tiles_are_loaded_sixteen_at_once_with_no_sum_between():
+    """Each load is a trip to the second-level cache. One after the other, they would take longer than a small KL."""
+    spec = Spec("row_reduce", "kl_prior", "float32", FLOATS * 2, (), 1, 2, 4, True, summed=0)
+    found = re.findall(r"ld\.global\.cg\.f64|add\.f64", ptx_of(source.source(spec)))
+    first = found.index("ld.global.cg.f64")
+    assert found[first : first + 16] == ["ld.global.cg.f64"] * 16
 
 
 # The launcher's way to machine code
@@ -223,8 +234,13 @@ def test_a_device_gets_code_of_its_own_generation(capability, arch):
 
 def test_a_device_that_nvrtc_does_not_know_is_told_so():
     pytest.importorskip("cupy", reason="CuPy is not installed")
-    with pytest.raises(RuntimeError, match=r"NVRTC that compiles for compute capability 5\.0"):
-        source.architecture(50)
+    with pytest.raises(RuntimeError, match=r"NVRTC that compiles for compute capability 7\.1"):
+        source.architecture(71)
+
+
+def test_a_device_that_is_too_old_is_told_so():
+    with pytest.raises(RuntimeError, match=r"a GPU of compute capability 7\.0 or higher; got one of 6\.1"):
+        source.architecture(61)
 
 
 def test_what_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch):

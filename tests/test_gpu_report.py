@@ -103,7 +103,9 @@ def test_a_dry_run_on_numpy_makes_the_whole_report(gpu_report, tmp_path, monkeyp
     monkeypatch.setattr(gpu_report, "driver", lambda: "0")
     plan = gpu_report.Plan(8, "8x4x4", "2x4x3x4x2", rounds=1, number=2, small=2, peers=("CuPy expression",))
     path = tmp_path / "new" / "report.md"
-    assert gpu_report.measure(np, gpu_report.Report(path), plan, start=gpu_report.time.perf_counter()) is False
+    report = gpu_report.Report(path)
+    for name in ("operations", "small", "peers", "checks"):
+        assert gpu_report.MEASURES[name].run(np, report, plan) is False
     text = path.read_text()
     assert len(re.findall(r"\| all hold \|", text)) == 4
     for work, fraction in gpu_report.FRACTION.items():
@@ -135,6 +137,104 @@ def test_what_fails_is_named_and_stops_nothing(gpu_report, tmp_path, monkeypatch
     assert "| sample | float32 | " in text
     late = list(gpu_report.peer_rows(np, plan, deadline=0.0))
     assert [row[2] for row in late] == ["out of time"] * 2
+
+
+def test_a_clock_that_fails_costs_no_section(gpu_report, tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no events")
+
+    monkeypatch.setattr(gpu_report, "copy_time", broken)
+    monkeypatch.setattr(gpu_report, "empty_launch", broken)
+    monkeypatch.setattr(gpu_report, "OTHER_DTYPES", [])
+    monkeypatch.setattr(gpu_report, "FRACTION", {"kl": 0.9})
+    plan = gpu_report.Plan(8, "8x4x4", "2x4x3x4x2", rounds=1, number=1, small=1)
+    report = gpu_report.Report(tmp_path / "report.md")
+    for section in (gpu_report.operations, gpu_report.small):
+        section(np, report, plan)
+    text = report.path.read_text()
+    assert "- copy, device to device: RuntimeError: no events" in text
+    assert "- empty launch: RuntimeError: no events" in text
+    assert re.search(r"^\| kl \| float32 \| .* \| nan% \| 90% \| \*\*no\*\* \|$", text, re.MULTILINE)
+    assert re.search(r"^\| sample and kl \| .* us \| nan x \| under 3 x \| \*\*no\*\* \|$", text, re.MULTILINE)
+
+
+# Sections in processes of their own
+
+
+def test_a_process_is_followed_line_by_line_and_its_end_told(gpu_report):
+    lines = []
+    code = "import sys; print('one'); print('two', flush=True); {}"
+    assert gpu_report.followed([sys.executable, "-c", code.format("")], 60, lines.append) == ""
+    for ending, told in [
+        ("sys.exit('no GPU')", "no GPU"),
+        ("sys.exit(3)", "ended with 3"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ended with -11"),
+    ]:
+        assert gpu_report.followed([sys.executable, "-c", code.format(ending)], 60, lines.append) == told
+    assert lines == ["one", "two"] * 4
+
+
+def test_what_takes_too_long_is_ended_with_all_that_it_started_and_what_it_said_is_kept(gpu_report):
+    """The child's child holds the pipe open."""
+    lines = []
+    code = "import subprocess, sys; print('begun', flush=True); subprocess.run(['sleep', '600'])"
+    assert gpu_report.followed([sys.executable, "-c", code], 2, lines.append) == "not done within 2 s"
+    assert lines == ["begun"]
+
+
+PASSED, FAILED = "[gw0] [ 40%] PASSED tests/a.py::b", "[gw1] [ 50%] FAILED tests/a.py::c"
+
+
+@pytest.mark.parametrize(
+    ("lines", "trouble", "told", "wrong"),
+    [
+        ([PASSED, "=== 1 passed in 0.5s ==="], "", "1 passed in 0.5s", []),
+        ([PASSED, FAILED], "not done within 3 s", FAILED, ["not done within 3 s", FAILED]),
+        (
+            [FAILED, "FAILED tests/a.py::c - assert 0", "== 1 failed, 3 passed in 2.00s =="],
+            "ended with 1",
+            "1 failed, 3 passed in 2.00s",
+            ["FAILED tests/a.py::c - assert 0"],
+        ),
+        (
+            [
+                "1 passed in 0.5s",
+                "========= Invalid __global__ read of size 4 bytes",
+                "========= ERROR SUMMARY: 1 error",
+            ],
+            "ended with 99",
+            "1 passed in 0.5s",
+            ["Invalid __global__ read of size 4 bytes", "ERROR SUMMARY: 1 error"],
+        ),
+        ([], "No module named pytest", "no output", ["No module named pytest"]),
+    ],
+)
+def test_tests_that_fail_or_are_cut_off_are_told(gpu_report, tmp_path, monkeypatch, lines, trouble, told, wrong):
+    def followed(command, limit, take, **environment):
+        for line in lines:
+            take(line)
+        return trouble
+
+    monkeypatch.setattr(gpu_report, "followed", followed)
+    report = gpu_report.Report(tmp_path / "report.md")
+    assert gpu_report.tests_told(report, "GPU tests", [], 3) == wrong
+    assert report.path.read_text().splitlines() == [f"- GPU tests: {told}", *(f"  - {line}" for line in wrong)]
+
+
+def test_one_section_that_dies_leaves_the_others(gpu_report, tmp_path, monkeypatch, capsys):
+    ran = []
+
+    def followed(command, limit, take, **environment):
+        ran.append(command[-1])
+        take(f"of {command[-1]}")
+        return "cudaErrorIllegalAddress" if command[-1] == "operations" else ""
+
+    monkeypatch.setattr(gpu_report, "followed", followed)
+    monkeypatch.setattr(sys, "argv", ["gpu_report.py", "--no-tests", "--out", str(tmp_path / "report.md")])
+    assert gpu_report.main() == 1
+    assert ran == ["machine", "operations", "small", "peers", "checks"]
+    text = (tmp_path / "report.md").read_text()
+    assert "of operations\n\n**operations: cudaErrorIllegalAddress**\nof small\n" in text
 
 
 def test_wrong_results_are_seen(gpu_report, inputs, monkeypatch):

@@ -29,7 +29,9 @@ WARP, THREADS = 32, 256
 TASKS = 2048  # what there is to do is cut into so many tasks where it can be, enough for any device
 MAX_PIECE = 2048  # vectors that a block maps in one task at most
 MOST_NORMALS = max(NORMALS_PER_BLOCK.values())
-BLOCKS_PER_PROCESSOR = 16  # more than are resident, so that blocks that end early make room for others
+# More than are resident, so that blocks that end early make room for others. A multiple of each number that can be
+# resident, 1 to 6 and 8, so that no last few are left to run alone.
+BLOCKS_PER_PROCESSOR = 120
 
 
 class Work(NamedTuple):
@@ -117,7 +119,8 @@ class Backend:
     ) -> Any:
         """Fill the results, and return the sum over the axes, if any. `callers`: the results may overlap the inputs."""
         runtime = self.runtime
-        given, arrays = arrays, [a if self._by_items(a) else a.copy() for a in arrays]
+        for a in (*arrays, *results):
+            self._refuse_misaligned(a)
         sinks = [self._apart(out, arrays) for out in results] if callers else results
         work = _prepare(
             term.__name__,
@@ -133,7 +136,7 @@ class Backend:
             summed,
         )
         if trail.watching():
-            _tell(work.spec, sum(a is not b for a, b in zip(arrays, given, strict=True)))
+            _tell(work.spec)
         total = None if axes is None else self.empty(work.kept, dtype, arrays[0])
         if work.tasks == 0:
             if total is not None:
@@ -143,7 +146,7 @@ class Backend:
         words = work.template.copy()
         owners = [*arrays, *(a for a in sinks if a is not None)]
         words[list(work.addresses)] = [runtime.address(a) for a in owners]
-        index = partials = None
+        index = _room = None  # kept until the launch
         if noise is not None:
             seed_low, seed_high, stream = noise.key.words()
             words[SEED_LOW : STREAM + 1] = seed_low, seed_high, noise.draw, stream
@@ -154,8 +157,7 @@ class Backend:
         if total is not None:
             words[SUMS] = runtime.address(total)
             if work.partials:
-                partials = self.empty((work.partials,), np.float64, arrays[0])
-                words[PARTIALS], words[COUNTER] = runtime.address(partials), runtime.counter()
+                _room, words[PARTIALS], words[COUNTER] = runtime.partials(work.partials)
         blocks = min(work.tasks, runtime.processors() * BLOCKS_PER_PROCESSOR * THREADS // work.threads)
         runtime.launch(work.spec, blocks, work.threads, words)
         if callers:
@@ -167,9 +169,16 @@ class Backend:
     def _form(self, a: Any) -> Form:
         return a.shape, a.strides, a.dtype.name, self.runtime.address(a) % 16
 
-    def _by_items(self, a: Any) -> bool:
-        """Whether an array can be read by items."""
-        return self.runtime.address(a) % a.itemsize == 0 and not any(stride % a.itemsize for stride in a.strides)
+    def _refuse_misaligned(self, a: Any) -> None:
+        """A device reads whole, aligned items alone. CuPy does not look, so it could not copy the array either."""
+        if a is None:
+            return
+        off = self.runtime.address(a) % a.itemsize
+        if off or any([n % a.itemsize for n in a.strides]):  # noqa: C419, for speed
+            raise ValueError(
+                f"CuPy arrays must have addresses and strides that are multiples of their {a.itemsize}-byte items; "
+                f"got an address {off} bytes off and strides {a.strides}"
+            )
 
     def _apart(self, out: Any, arrays: Sequence[Any]) -> Any:
         """`out`, or a new array where writing there would change what is still to be read."""
@@ -178,8 +187,8 @@ class Backend:
         for a in arrays:
             same = self.runtime.address(a) == self.runtime.address(out) and a.strides == out.strides
             if not (same and a.shape == out.shape and a.dtype == out.dtype) and self.runtime.may_overlap(a, out):
-                return self.empty(out.shape, out.dtype, out)
-        return out if self._by_items(out) else self.empty(out.shape, out.dtype, out)
+                return self.runtime.scratch(out.shape, out.dtype)
+        return out
 
 
 @lru_cache(maxsize=4096)
@@ -231,8 +240,8 @@ def _prepare(
     extents, strides = outer + inner, outer_strides + inner_strides
 
     def step(k: int) -> int:
-        own = {s[k] for s in inner_strides}
-        return 0 if own == {0} else 1 if own == {1} and len(inner) == 1 else 2
+        own = [s[k] for s in inner_strides]
+        return 0 if not any(own) else 1 if own == list(row_major(tuple(inner))) else 2
 
     steps = [step(k) for k in range(len(by_array))]
     noise_at = len(sources)
@@ -272,7 +281,11 @@ def _prepare(
         loop, pieces = "row_reduce", -(-columns // CHUNK)
         tiles = -(-min(columns, CHUNK) // TILE)
         at_once = THREADS * vector // LANES  # tiles
-        piece = tiles if rows * pieces * 4 > TASKS else min(tiles, at_once // 2)
+        piece = tiles
+        if rows * pieces * 4 <= TASKS:
+            # Small blocks spread evenly. But the last one adds up what is left, best with a thread for each chunk.
+            least = max(at_once * WARP // THREADS, -(-rows * pieces * at_once // THREADS))
+            piece = min(tiles, at_once // 2, 1 << (least - 1).bit_length())
         parts = -(-tiles // piece)
         tasks = rows * pieces * parts
         threads = max(WARP, THREADS * min(at_once, 1 << (piece - 1).bit_length()) // at_once)
@@ -313,12 +326,10 @@ def _prepare(
     return Work(spec, np.array(words, dtype=np.int64), addresses, noise, threads, tasks, kept, partials)
 
 
-def _tell(spec: Spec | None, copied: int) -> None:
+def _tell(spec: Spec | None) -> None:
     if spec is None:
         return
     trail.step("CUDA kernel", f"{spec.loop} of {spec.term}", spec.real, "cupy")
-    if copied:
-        trail.copy(f"{copied} of the arguments: their strides do not count whole, aligned items")
     if not spec.whole:
         trail.note("rows are not whole, aligned vectors of 16 bytes: their ends are masked")
     if any(dtype is not None and step == 2 for dtype, step in (*spec.inputs, *spec.outputs)):

@@ -364,8 +364,24 @@ __device__ __forceinline__ double lane_sum(const double (&lanes)[2]) {
 
 // Where tile sums go that are another block's to add up, CHUNK / TILE for each chunk. Before them there is room for the
 // chunks' sums, twice.
-template <class S> __device__ __forceinline__ volatile double* tile_sums(const Work<S>& w) {
-    return (volatile double*)w.partials + 2 * w.rows * w.pieces;
+template <class S> __device__ __forceinline__ double* tile_sums(const Work<S>& w) {
+    return (double*)w.partials + 2 * w.rows * w.pieces;
+}
+
+// The sum of tiles in order, of a chunk of so many columns or more. Many loads are under way at once, for each is a trip
+// to where other blocks' stores are seen; a tile that is not there adds 0, which changes no bit of a sum begun with 0.
+__device__ __forceinline__ double sum_of_tiles(const double* sums, long long columns) {
+    constexpr int at_once = 16;
+    double total = 0;
+#pragma unroll 1
+    for (int first = 0; first < CHUNK / TILE && first * TILE < columns; first += at_once) {
+        double some[at_once];
+#pragma unroll
+        for (int i = 0; i < at_once; ++i) some[i] = (first + i) * TILE < columns ? __ldcg(sums + first + i) : 0;
+#pragma unroll
+        for (int i = 0; i < at_once; ++i) total += some[i];
+    }
+    return total;
 }
 
 // The last block to come here adds up tiles in order, if other blocks have not, and then chunks, always neighbours: so
@@ -382,12 +398,7 @@ template <class S> __device__ __forceinline__ void sum_partials(const Work<S>& w
     volatile double *from = (volatile double*)w.partials, *to = from + chunks;
     if (w.parts > 1) {
         for (long long chunk = threadIdx.x; chunk < chunks; chunk += blockDim.x) {
-            long long count = w.columns - chunk % w.pieces * CHUNK;
-            volatile double* sums = tile_sums(w) + chunk * (CHUNK / TILE);
-            double total = 0;
-#pragma unroll 4
-            for (int tile = 0; tile < CHUNK / TILE && tile * TILE < count; ++tile) total += sums[tile];
-            from[chunk] = total;
+            from[chunk] = sum_of_tiles(tile_sums(w) + chunk * (CHUNK / TILE), w.columns - chunk % w.pieces * CHUNK);
         }
         __syncthreads();
     }
@@ -437,7 +448,7 @@ template <class S> __device__ __forceinline__ void row_reduce(const Work<S>& w) 
                 if (w.parts == 1) {
                     tiles[tile] = sum;
                 } else {
-                    tile_sums(w)[chunk * (CHUNK / TILE) + tile] = sum;
+                    __stcg(tile_sums(w) + chunk * (CHUNK / TILE) + tile, sum);
                 }
             }
         }

@@ -15,9 +15,10 @@ FILES = ("intrinsics.cuh", "coefficients.cuh", "philox.cuh", "mathlib.cuh", "for
 # Not CuPy's own way to compile, which appends -ftz=true: subnormal numbers would not have a CPU's bits.
 OPTIONS = ("--std=c++20", "--fmad=false")
 ENTRY = "agauss_kernel"
+OLDEST = 70  # before it no structure could be read where it was passed (__grid_constant__)
 # Elements to a thread -> blocks on a processor at least, with so many registers that no kernel spills. Left to itself,
 # the compiler does with fewer, and some spill.
-RESIDENT = {4: 4, 8: 2, 2: 1}
+RESIDENT = {4: 4, 8: 3, 2: 1}
 STORAGE = {
     "float32": "float",
     "float64": "double",
@@ -126,6 +127,10 @@ def nvrtc() -> Any:
 
 def architecture(capability: int) -> str:
     """What to compile for on a device of a compute capability, as 90: itself, or an older one of its generation."""
+    if capability < OLDEST:
+        raise RuntimeError(
+            f"agauss needs a GPU of compute capability {OLDEST / 10} or higher; got one of {capability / 10}"
+        )
     known = [a for a in nvrtc().getSupportedArchs() if a <= capability and a // 10 == capability // 10]
     if not known:
         raise RuntimeError(

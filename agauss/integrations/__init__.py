@@ -4,12 +4,13 @@ from importlib import import_module
 from typing import Any
 
 
-def need(package: str, extra: str) -> Any:
-    """The package, or an error that says how to install it."""
+def need(package: str, module: str, *extras: str) -> Any:
+    """The package, or an error that says how to install it: by the module's own extra, if by no other."""
     try:
         return import_module(package)
     except ImportError as error:
-        raise ImportError(f'agauss.integrations.{extra} needs {package}: pip install "agauss[{extra}]"') from error
+        ways = " or ".join([f'"agauss[{extra}]"' for extra in extras or (module,)])
+        raise ImportError(f"agauss.integrations.{module} needs {package}: pip install {ways}") from error
 
 
 def __dir__() -> list[str]:

@@ -51,6 +51,8 @@ for _kind in KINDS:
     library_of(_kind(torch.empty(0)))  # known from here on, for torch.compile would stumble over finding out
 Axis = int | Sequence[int] | None
 MASK64 = 2**64 - 1
+# A graph would draw the same noise at every launch, as the key is read when the kernel is launched, not when it runs.
+UNSAFE_IN_GRAPHS = {"tags": torch.Tag.cudagraph_unsafe} if hasattr(torch.Tag, "cudagraph_unsafe") else {}
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -115,16 +117,20 @@ def _array(tensor: Any) -> Any:
     half = tensor.dtype is torch.bfloat16
     if half:
         tensor = tensor.view(torch.int16)
-    array = need("cupy", "torch").from_dlpack(tensor) if tensor.is_cuda else tensor.numpy()
+    array = _cupy().from_dlpack(tensor) if tensor.is_cuda else tensor.numpy()
     return array.view(need("ml_dtypes", "torch").bfloat16) if half else array
 
 
 def _tensor(array: Any) -> Any:
-    """A NumPy or CuPy array's memory as a tensor."""
+    """A NumPy array's memory as a tensor, or a CuPy array's that was made inside `_where`."""
+    if not isinstance(array, np.ndarray):
+        memory = array.data.mem.tensor
+        start = (array.data.ptr - memory.data_ptr()) // array.itemsize
+        steps = [n // array.itemsize for n in array.strides]
+        tensor = memory.new_empty(0, dtype=getattr(torch, array.dtype.name))
+        return tensor.set_(memory.untyped_storage(), start, array.shape, steps)
     half = array.dtype.kind == "V"  # ml_dtypes' bfloat16
-    if half:
-        array = array.view(np.int16)
-    tensor = torch.from_numpy(array) if isinstance(array, np.ndarray) else torch.from_dlpack(array)
+    tensor = torch.from_numpy(array.view(np.int16) if half else array)
     return tensor.view(torch.bfloat16) if half else tensor
 
 
@@ -133,17 +139,46 @@ def _empty_like(array: Any) -> Any:
     return library_of(array).backend.empty(array.shape, array.dtype, array)  # type: ignore[union-attr]
 
 
+@lru_cache
+def _cupy() -> Any:
+    return need("cupy", "torch", "cuda13", "cuda12")
+
+
+class Stream(NamedTuple):
+    """PyTorch's stream by the protocol of CUDA streams, which older versions of its own class do not know."""
+
+    address: int
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.address
+
+
+@lru_cache
+def _allocator(device: Any) -> Callable[[int], Any]:
+    """PyTorch's memory for CuPy: one pool for both, so streams and captured graphs are known where they must be."""
+    cuda = _cupy().cuda
+
+    class Memory(cuda.UnownedMemory):  # type: ignore[misc, name-defined]
+        def __init__(self, size: int) -> None:
+            self.tensor = torch.empty(size, dtype=torch.uint8, device=device)
+            super().__init__(self.tensor.data_ptr(), size, self.tensor, device.index or 0)
+
+    return lambda size: cuda.MemoryPointer(Memory(size), 0)
+
+
 def _where(tensor: Any) -> AbstractContextManager[Any]:
-    """A context in which CuPy computes where the tensor is, on PyTorch's current stream."""
-    stack, device = ExitStack(), tensor.device
-    if device.type == "cuda":
-        cuda = need("cupy", "torch").cuda
-        stack.enter_context(torch.cuda.device(device))
-        stack.enter_context(cuda.Device(device.index))
-        stack.enter_context(cuda.ExternalStream(torch.cuda.current_stream(device).cuda_stream, device.index))
-    elif device.type != "cpu":
+    """A context in which CuPy computes where the tensor is, on PyTorch's current stream and in its memory."""
+    device = tensor.device
+    if device.type not in ("cpu", "cuda"):
         raise ValueError(f"tensors must be on the CPU or a CUDA device; got {device}: move them there with .to()")
-    return stack
+    with ExitStack() as stack:
+        if device.type == "cuda":
+            cuda = _cupy().cuda
+            stack.enter_context(torch.cuda.device(device))
+            stack.enter_context(cuda.Device(device.index))
+            stack.enter_context(cuda.Stream.from_external(Stream(torch.cuda.current_stream(device).cuda_stream)))
+            stack.enter_context(cuda.using_allocator(_allocator(device)))
+        return stack.pop_all()
 
 
 # The operators
@@ -170,7 +205,7 @@ class Operator:
 
     @staticmethod
     def _operator(name: str, schema: str, run: Callable[..., Any], fake: Callable[..., Any]) -> Any:
-        made = torch.library.custom_op(f"agauss::{name}", run, mutates_args=(), schema=schema)
+        made = torch.library.custom_op(f"agauss::{name}", run, mutates_args=(), schema=schema, **UNSAFE_IN_GRAPHS)
         made.register_fake(fake)
         return made
 

@@ -125,8 +125,8 @@ def sample_vjp(
     key = same_key(rng)
     check_outs(out, given)
     xp, widest = given.library.xp, given.library.widest
-    g = xp.reshape(xp.broadcast_to(g, sizes + given.shape), (-1, *given.shape))
     with given.library.on(given.arrays[0]), np.errstate(all="ignore"):  # inf and NaN are results, not accidents
+        g = xp.reshape(xp.broadcast_to(g, sizes + given.shape), (-1, *given.shape))
         total = tuple(xp.zeros_like(a, dtype=widest) for a in given.arrays)
         for number in range(g.shape[0]):
             work, cotangents = backward(SAMPLE, given, (g[number, ...],), bounds=(bounds,))

@@ -113,7 +113,7 @@ READ_ONLY = ("jax", "dask", "autograd")  # libraries without arrays that can be 
 DEVICELESS = ("dask", "autograd")
 NUMPY = Library("numpy", np, _cpu, fills=True)
 _libraries: dict[type, Library] = {np.ndarray: NUMPY, np.memmap: NUMPY}
-PLANNED: set[type] = {np.ndarray}  # whose arrays say all that a plan needs to know of them by shape, strides and dtype
+PLANNED: dict[type, Library] = {np.ndarray: NUMPY}  # whose shape, strides and dtype are all that a plan needs to know
 
 
 def library_of(x: Any) -> Library | None:

@@ -293,9 +293,10 @@ def _key(op: Operation, arrays: tuple[Any, ...], axis: Any, bounds: Sequence[Any
     where there is no plan to be had."""
     forms: list[Any] = []
     for a in arrays:
-        if type(a) not in PLANNED:
+        library = PLANNED.get(type(a))
+        if library is None:
             return None
-        forms.append((type(a), a.shape, a.strides, a.dtype))
+        forms.append((library.backend, a.shape, a.strides, a.dtype))
     return op, axis, kinds(axis), *bounds, *map(kinds, bounds), *forms
 
 

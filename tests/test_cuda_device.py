@@ -16,7 +16,7 @@ from cuda_devices import HostRuntime, host, over
 from oracles import same_bits
 
 import agauss as ag
-from agauss import dispatch, versions
+from agauss import arrays, versions
 from agauss.cuda.backend import Backend
 from agauss.cuda.source import Spec
 
@@ -181,7 +181,7 @@ def library(monkeypatch):
     """The library of CuPy's arrays, whose kernels run on the CPU."""
     if cuda_shim.COMPILER is None:
         pytest.skip("no g++ to run the kernels on the CPU with")
-    found = dispatch.library_of(over(np.zeros(1)))
+    found = arrays.library_of(over(np.zeros(1)))
     monkeypatch.setattr(found, "backend", Backend(HostRuntime()), raising=False)
     return found
 
@@ -225,7 +225,7 @@ class OnDevice:
 
 def test_out_is_written_on_its_own_device():
     out, result = OnDevice(), object()
-    library = dispatch.Library("cupy", None, None, fills=True)
+    library = arrays.Library("cupy", None, None, fills=True)
     assert library.deliver(result, out) is out
     assert out.written == [(True, result)]
 
@@ -241,7 +241,7 @@ class Flushing(np.ndarray):
 
 def test_a_copy_keeps_subnormal_numbers_and_shares_no_memory():
     xp = SimpleNamespace(broadcast_to=partial(np.broadcast_to, subok=True), astype=lambda x, dtype: x.astype(dtype))
-    library = dispatch.Library("cupy", xp, None, fills=True)
+    library = arrays.Library("cupy", xp, None, fills=True)
     x = np.array([1e-45, -1e-40, -0.0, np.nan], np.float32).view(Flushing)
     assert (x * 1.0)[0] == 0
     copy = library.copy(x, (2, 4))

@@ -398,11 +398,11 @@ class Grids(ShimRuntime):
 )
 def test_a_small_batch_is_spread_over_the_device(shape, grid):
     runtime = Grids(processors=132)
-    loops, dispatch.NUMPY.backend = dispatch.NUMPY.backend, Backend(runtime)
+    loops, NUMPY.backend = NUMPY.backend, Backend(runtime)
     try:
         Q(np.lib.stride_tricks.as_strided(np.zeros(1, np.float16), shape, [2 * n for n in row_major(shape)])).kl()
     finally:
-        dispatch.NUMPY.backend = loops
+        NUMPY.backend = loops
     assert runtime.launches == [grid]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cuda_devices import HostRuntime, over
 
-from agauss import dispatch
+from agauss import arrays
 from agauss.cuda.backend import Backend
 
 torch = pytest.importorskip("torch")
@@ -97,7 +97,7 @@ class TensorRuntime(HostRuntime):
 
 @pytest.mark.skipif(cuda_shim.COMPILER is None, reason="no g++ to run the kernels on the CPU with")
 def test_an_operator_and_its_gradient_by_the_kernels(cupy, monkeypatch):
-    library = dispatch.library_of(over(np.zeros(1)))
+    library = arrays.library_of(over(np.zeros(1)))
     p = torch.from_numpy(np.random.default_rng(0).standard_normal((3, 8, 20)).astype(np.float32))
 
     def step():

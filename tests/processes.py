@@ -34,7 +34,7 @@ def environment(**settings):
     return {**inherited, **{name: str(value) for name, value in settings.items()}}
 
 
-def run(script, tmp_path, *, prelude=PRELUDE, code=0, **settings):
+def run(script, tmp_path, *, prelude=PRELUDE, code=0, timeout=TIMEOUT, **settings):
     """What the script prints, in a process that must end with the code in time."""
     file = tmp_path / "script.py"
     file.write_text(prelude + script)
@@ -44,7 +44,7 @@ def run(script, tmp_path, *, prelude=PRELUDE, code=0, **settings):
         env=environment(**settings),
         capture_output=True,
         text=True,
-        timeout=TIMEOUT,
+        timeout=timeout,
     )
     if done.returncode == NOT_THERE:
         pytest.skip(done.stdout.strip())

@@ -343,9 +343,9 @@ if __name__ == "__main__":
 """
 
 
-def stress(tmp_path, *, operations, dtypes, processes, threads):
+def stress(tmp_path, *, operations, dtypes, processes, threads, **options):
     head = f"OPERATIONS, DTYPES, PROCESSES, THREADS = {operations}, {dtypes}, {processes}, {threads}\n"
-    done = run(head + STRESS, tmp_path, NUMBA_CACHE_DIR=tmp_path / "cache", NUMBA_NUM_THREADS=2)
+    done = run(head + STRESS, tmp_path, NUMBA_CACHE_DIR=tmp_path / "cache", NUMBA_NUM_THREADS=2, **options)
     assert done.stdout == "done\n"
 
 
@@ -356,7 +356,8 @@ def test_processes_and_threads_that_fill_one_cache_at_once_get_their_own_kernels
 @pytest.mark.slow
 @pytest.mark.parametrize("turn", range(10))
 def test_many_processes_and_threads_on_a_cold_cache_get_their_own_kernels(turn, tmp_path):
-    stress(tmp_path, operations=6, dtypes=["float32", "float64"], processes=8, threads=4)
+    """A minute or two each on two cores."""
+    stress(tmp_path, operations=6, dtypes=["float32", "float64"], processes=8, threads=4, timeout=1200)
 
 
 WRITERS = """

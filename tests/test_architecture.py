@@ -13,6 +13,7 @@ import pytest
 
 import agauss as ag
 from agauss import ops
+from agauss.cpu import cache
 
 PACKAGE = Path(ag.__file__).parent
 SOURCES = sorted(file for file in PACKAGE.rglob("*.py") if "__pycache__" not in file.parts)
@@ -92,6 +93,14 @@ def test_imports_point_downwards(module):
 
 def test_no_modules_import_each_other_in_a_circle():
     TopologicalSorter({module: own_imports(module) for module in MODULES}).prepare()
+
+
+def test_the_digest_of_the_caches_sources_is_of_all_that_kernels_are_made_from():
+    found, left = set(), {"agauss.cpu.kernels"}
+    while left:
+        found |= left
+        left = set().union(*map(own_imports, left)) - found
+    assert found == set(cache.MODULES)
 
 
 @pytest.mark.parametrize("module", ["agauss.formulas", "agauss.coefficients", "agauss.noise"])

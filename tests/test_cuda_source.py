@@ -6,6 +6,7 @@ import itertools
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import cuda_shim
@@ -212,6 +213,20 @@ def test_a_folder_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert source.cubin_file('extern "C" __global__ void k() {}', "sm_90").read_bytes().startswith(b"\x7fELF")
+
+
+def test_a_signals_handler_may_compile_amid_compiling():
+    pytest.importorskip("cupy", reason="CuPy is not installed")
+    done = []
+    thread = threading.Thread(target=lambda: done.append(_compiled_twice()), daemon=True)  # which may hang for ever
+    thread.start()
+    thread.join(60)
+    assert done == [True]
+
+
+def _compiled_twice():
+    with source._compiling:  # as where the handler interrupts
+        return source.compiled('extern "C" __global__ void k() {}', "sm_90")[0].startswith(b"\x7fELF")
 
 
 def test_a_cubin_is_whole():

@@ -1,67 +1,16 @@
 """Calls from many threads, in forked and spawned processes, under each of Numba's threading layers; with any number of
-threads; without a place for compiled code, and with one. All in processes of their own, which may die or hang.
+threads. All in processes of their own, which may die or hang.
 """
 
 import os
-import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from processes import NOT_THERE, PRELUDE, run
 
-import agauss as ag
-
-PACKAGE = Path(ag.__file__).parent
 LAYERS = {"omp": "omppool", "tbb": "tbbpool", "workqueue": "workqueue"}
-TIMEOUT = 150  # seconds; a hung child takes them all, a good one a few, or some ten where kernels must be compiled
-NOT_THERE = 77
-
-# Before every script: inputs of 50,035 elements, which are worked on in parallel, and of 1,029, which are not.
-PRELUDE = """
-import hashlib, os, sys, threading
-import numpy as np
-import agauss as ag
-
-def inputs(seed, shape=(5, 10_007), dtype="float32"):
-    return np.random.default_rng(seed).normal(size=(2, *shape)).astype(dtype)
-
-ARRAYS = {seed: inputs(seed, (5, 10_007) if seed % 2 else (3, 343)) for seed in range(8)}
-
-def work(seed):
-    mean, logvar = ARRAYS[seed]
-    values = [ag.kl(mean, logvar), ag.kl(mean, logvar, axis=1), ag.sample(mean, logvar, rng=seed)]
-    values += ag.sample_vjp(mean, logvar, cotangent=1.0, rng=seed)
-    return b"".join(np.asarray(v).tobytes() for v in values)
-"""
 
 
-def environment(**settings):
-    """This process's, without settings of Numba's own, but for those given."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "OMP_"))}
-    return {**inherited, **{name: str(value) for name, value in settings.items()}}
-
-
-def run(script, tmp_path, *, prelude=PRELUDE, code=0, **settings):
-    """What the script prints, in a process that must end with the code in time."""
-    file = tmp_path / "script.py"
-    file.write_text(prelude + script)
-    done = subprocess.run(
-        [sys.executable, file],
-        cwd=tmp_path,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    if done.returncode == NOT_THERE:
-        pytest.skip(done.stdout.strip())
-    assert done.returncode == code, done.stderr[-3000:]
-    return done
-
-
-def under(layer, script, tmp_path, **settings):
+def under(layer, script, tmp_path, *, prelude=PRELUDE, **settings):
     """The script under a threading layer, where that can be loaded; the script must have used it."""
     check = f"""
 import importlib, sys
@@ -76,7 +25,7 @@ except ImportError as error:
     assert numba.threading_layer() == "{layer}", numba.threading_layer()
     print("done")
 """
-    done = run(script, tmp_path, prelude=check + PRELUDE, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS=2, **settings)
+    done = run(script, tmp_path, prelude=check + prelude, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS=2, **settings)
     assert done.stdout.splitlines()[-1] == "done"
     return done
 
@@ -146,6 +95,38 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("layer", LAYERS)
 def test_forked_children_work_after_a_parallel_call(layer, tmp_path):
     under(layer, AFTER_A_PARALLEL_CALL, tmp_path)
+
+
+AFTER_PARALLEL_CODE_OF_OTHERS = """
+import os, sys
+import numba
+import numpy as np
+
+@numba.njit(parallel=True)
+def total(x):
+    s = 0.0
+    for i in numba.prange(x.size):
+        s += x[i]
+    return s
+
+if __name__ == "__main__":
+    assert total(np.ones(100_000)) == 100_000
+    child = os.fork()
+    if child == 0:
+        import agauss as ag
+        x = np.full((5, 10_007), 0.5, np.float32)
+        os._exit(0 if np.isclose(ag.kl(x, x), x.size * (0.5**2 + np.exp(0.5) - 1 - 0.5) / 2) else 1)
+    status = os.waitpid(child, 0)[1]
+    assert status == 0, status
+    assert "agauss" not in sys.modules
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("layer", LAYERS)
+def test_forked_children_work_after_parallel_code_that_is_not_ours(layer, tmp_path):
+    """The child is the first to import agauss, which finds a pool that has started."""
+    under(layer, AFTER_PARALLEL_CODE_OF_OTHERS, tmp_path, prelude="")
 
 
 AMID_PARALLEL_CALLS = """
@@ -311,117 +292,3 @@ assert total(np.ones(100_000)) == 100_000
 print("done")
 """
     assert run(script, tmp_path, NUMBA_NUM_THREADS=2).stdout == "done\n"
-
-
-# The cache of compiled kernels
-
-KL = """
-print(ag.__file__)
-print(float(ag.kl(np.full(3, 2.0, np.float32), np.ones(3, np.float32))), float(ag.kl(*ARRAYS[1])))
-"""
-
-
-def kl_by(place, tmp_path, **settings):
-    """KL of a small and of a large array, by the package at a place."""
-    # Python's own compiled files look at the length and the second of a source, which an edit below keeps.
-    settings = {"PYTHONPATH": place, "PYTHONDONTWRITEBYTECODE": "1", "NUMBA_NUM_THREADS": 2, **settings}
-    file, values = run(KL, tmp_path, **settings).stdout.splitlines()
-    assert Path(file).is_relative_to(place)
-    return tuple(float(value) for value in values.split())
-
-
-def copy_of_the_package(tmp_path):
-    place = tmp_path / "site"
-    shutil.copytree(PACKAGE, place / "agauss", ignore=shutil.ignore_patterns("__pycache__"))
-    return place
-
-
-def files_under(folder):
-    return {str(file): (file.stat().st_size, file.stat().st_mtime_ns) for file in folder.rglob("*") if file.is_file()}
-
-
-def test_a_second_process_takes_its_kernels_from_the_cache(tmp_path):
-    cache, seen = tmp_path / "cache", []
-    for hash_seed in (1, 2):  # what is cached must depend neither on the order of a set nor on an object's address
-        run("work(1), work(2)", tmp_path, NUMBA_CACHE_DIR=cache, NUMBA_NUM_THREADS=2, PYTHONHASHSEED=hash_seed)
-        seen.append(files_under(cache))
-    assert len(seen[0]) >= 6  # an index and machine code, for a map, a row-reduce and the parallel loop at least
-    assert seen[1] == seen[0]
-
-
-def test_an_edited_formula_is_used_by_the_next_process(tmp_path):
-    """Numba would look at loops.py alone; and the time of the edited file is as it was."""
-    place, cache = copy_of_the_package(tmp_path), tmp_path / "cache"
-    file = place / "agauss" / "formulas.py"
-    text, status = file.read_text(), file.stat()
-    whole = kl_by(place, tmp_path, NUMBA_CACHE_DIR=cache)
-
-    doubled, n = re.subn(r"(def kl_prior\(.*\n(?: +#.*\n)* +return )(.*)", r"\1m.like(2.0, mean) * (\2)", text)
-    assert n == 1
-    file.write_text(doubled)
-    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert kl_by(place, tmp_path, NUMBA_CACHE_DIR=cache) == tuple(2 * value for value in whole)
-
-    before = files_under(cache)
-    file.write_text(text)
-    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert kl_by(place, tmp_path, NUMBA_CACHE_DIR=cache) == whole
-    assert files_under(cache) == before  # the first machine code was still there
-
-
-COMPILED_FROM = (
-    "formulas.py",
-    "noise.py",
-    "coefficients.py",
-    *(f"cpu/{name}.py" for name in ("mathlib", "memory", "loops")),
-)
-
-
-def test_the_caches_digest_changes_with_every_source_of_a_kernel(tmp_path):
-    place = copy_of_the_package(tmp_path)
-    for name in COMPILED_FROM:
-        (place / "agauss" / name).chmod(0o644)
-    script = f"""
-from pathlib import Path
-from agauss.cpu import kernels
-
-digests = [kernels.source_digest.__wrapped__()]
-for name in {COMPILED_FROM}:
-    file = Path(ag.__file__).parent / name
-    text = file.read_text()
-    file.write_text(text + "#")
-    digests.append(kernels.source_digest.__wrapped__())
-    file.write_text(text)
-assert kernels.source_digest.__wrapped__() == digests[0]
-print(len(set(digests)))
-"""
-    assert run(script, tmp_path, PYTHONPATH=place).stdout == f"{1 + len(COMPILED_FROM)}\n"
-
-
-@pytest.mark.parametrize("asked", [False, True])
-def test_a_read_only_install_works_without_a_cache(asked, tmp_path):
-    """None of the folders that Numba would try can be made: root may write anywhere, but not in what is a file."""
-    place = copy_of_the_package(tmp_path)
-    for folder in ("agauss", "agauss/cpu"):
-        (place / folder / "__pycache__").write_text("")
-    (tmp_path / "file").write_text("")
-    nowhere = tmp_path / "file" / "cache"
-    settings = {"HOME": nowhere, "XDG_CACHE_HOME": nowhere, "LOCALAPPDATA": nowhere}
-    if asked:
-        settings["NUMBA_CACHE_DIR"] = nowhere
-    before = files_under(place)
-    assert kl_by(place, tmp_path, **settings) == kl_by(PACKAGE.parent, tmp_path)
-    assert files_under(place) == before
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of files")
-def test_a_full_disk_stops_no_call(tmp_path):
-    """The folder of the cache can be made, and nothing can be written in it."""
-    script = """
-import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-value = float(ag.kl(np.full(3, 2.0, np.float32), np.ones(3, np.float32)))
-sys.stdout.write(repr(value))
-"""
-    done = run(script, tmp_path, NUMBA_CACHE_DIR=tmp_path / "cache")
-    assert float(done.stdout) == kl_by(PACKAGE.parent, tmp_path)[0]

@@ -1,17 +1,16 @@
-"""The kernels that have been asked for, compiled once each and cached on disk where there is a place."""
+"""The kernels that have been asked for: from disk, or compiled once each and kept there."""
 
 import ctypes
-import hashlib
-import os
 import threading
 from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
 
 from agauss import formulas
+from agauss.cpu import cache
 
 Limits = tuple[tuple[int, str, float, float], ...]  # inputs' positions, their kinds of bound, low and high
 
@@ -31,62 +30,84 @@ class Spec(NamedTuple):
 
 
 class Kernel:
-    """A compiled kernel, called with the descriptor's address and a range of tasks, without the GIL."""
+    """Machine code, called without the GIL: of a kernel with the descriptor's address and a range of tasks."""
 
-    def __init__(self, compiled: Any) -> None:
-        self._compiled = compiled  # owns the machine code
-        self.address: int = compiled.address
-        self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(self.address)
+    def __init__(self, function: cache.Function, arguments: int) -> None:
+        self.address, self._owner = function
+        self.call = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)(self.address)
 
     def __call__(self, descriptor: int, begin: int, end: int) -> None:
-        self._call(descriptor, begin, end)
+        self.call(descriptor, begin, end)
 
 
-_kernels: dict[Spec, Kernel] = {}
-_compiling = threading.Lock()
-
-
-def _after_fork() -> None:
-    global _compiling
-    _compiling = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+_kernels: dict[Spec | None, Kernel] = {}  # None is the loop over parts of a kernel's tasks
 
 
 def kernel(spec: Spec) -> Kernel:
-    found = _kernels.get(spec)
-    if found is None:
-        with _compiling:
-            found = _kernels.get(spec) or _compile(spec)
-            _kernels[spec] = found
-    return found
+    return _kernels.get(spec) or _aside(_make, spec)
 
 
-def _compile(spec: Spec) -> Kernel:
+def parallel() -> Callable[[int, int, int, int], None]:
+    """The function (kernel, descriptor, tasks, parts) that calls the kernel at an address on Numba's threads."""
+    return (_kernels.get(None) or _aside(_make, None)).call
+
+
+def _aside(work: Callable[..., Kernel], *args: Any) -> Kernel:
+    """work(*args) on a thread of its own: a signal's handler, which may interrupt the main thread anywhere, may call
+    agauss, and Numba cannot compile within its own compiling."""
+    if global_compiler_lock.is_locked():  # by this thread, for which the other would wait
+        return work(*args)
+    result: Future[Kernel] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work(*args))
+        except BaseException as error:
+            result.set_exception(error)
+
+    thread = threading.Thread(target=run, name="agauss compiles")
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter is ending, and starts no more threads
+        return work(*args)
+    made = result.result()
+    thread.join()
+    return made
+
+
+def _make(spec: Spec | None) -> Kernel:
+    """From disk, or compiled by one thread at a time."""
+    key = cache.key("parallel" if spec is None else _named(spec))
+    function = cache.load(key)
+    if function is None:
+        with global_compiler_lock:
+            if spec in _kernels:  # while this thread waited
+                return _kernels[spec]
+            compiled = _compile(spec, key)
+            cache.save(key, compiled)
+            function = cache.Function(compiled.address, compiled)
+    made = _kernels[spec] = Kernel(function, arguments=4 if spec is None else 3)
+    return made
+
+
+def _named(spec: Spec) -> tuple[object, ...]:
+    return spec.term.__module__, spec.term.__qualname__, spec.dtype.__name__, *spec[2:]
+
+
+def _compile(spec: Spec | None, name: str) -> Any:
     from agauss.cpu import loops
 
+    if spec is None:
+        return loops.make_parallel(name)
     kinds = spec.kinds + ("hard",) * (2 - len(spec.kinds))
-    bounds = tuple(formulas.BOUNDS[kind] for kind in kinds)
     common = (
         spec.term,
         spec.dtype,
         tuple(range(spec.inputs)),
         tuple(range(spec.outputs)),
         spec.noisy,
-        bounds,
+        tuple(formulas.BOUNDS[kind] for kind in kinds),
         spec.bounded,
         spec.chained,
     )
-    if spec.summed is None:
-        return Kernel(loops.make_map(*common, source_digest()))
-    return Kernel(loops.make_row_reduce(*common, spec.summed, source_digest()))
-
-
-@lru_cache
-def source_digest() -> str:
-    """Of every file that machine code is made from: Numba's own cache looks at one file's time alone."""
-    here = Path(__file__).parent
-    files = sorted(here.glob("*.py")) + [here.parent / f"{name}.py" for name in ("formulas", "noise", "coefficients")]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return loops.make_map(name, *common) if spec.summed is None else loops.make_row_reduce(name, *common, spec.summed)

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from agauss import trail
@@ -22,9 +23,28 @@ class _Own(threading.local):
     alone = False
 
 
+def layer() -> str:
+    """The threading layer that Numba has taken, where a large call has been made."""
+    import numba
+
+    try:
+        return str(numba.threading_layer())  # type: ignore[attr-defined]
+    except ValueError:
+        return "not started"
+
+
+def _is_fork() -> bool:
+    """Whether this process was forked and has loaded no program since, which Linux knows."""
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()  # after the name, which may be anything
+        return bool(int(fields[6]) & 0x40)  # PF_FORKNOEXEC
+    except (OSError, IndexError, ValueError):
+        return False
+
+
 _own = _Own()
 _pool = threading.Lock()
-_forked = False
+_forked = _is_fork() and layer() != "not started"  # before this was imported, so the pool may be the parent's
 _parallel: Callable[..., None] | None = None
 
 
@@ -46,16 +66,6 @@ def threads() -> int:
         return 1 if _forked else int(numba.get_num_threads())
     except ValueError:  # the layer that Numba is told to take is not there
         return 1
-
-
-def layer() -> str:
-    """The threading layer that Numba has taken, where a large call has been made."""
-    import numba
-
-    try:
-        return str(numba.threading_layer())  # type: ignore[attr-defined]
-    except ValueError:
-        return "not started"
 
 
 @contextmanager
@@ -98,8 +108,8 @@ def _run_parallel(kernel: Any, descriptor: int, tasks: int) -> None:
         kernel(descriptor, 0, tasks)
         return
     if _parallel is None:
-        from agauss.cpu.loops import make_parallel
+        from agauss.cpu.kernels import parallel
 
-        _parallel = make_parallel()
+        _parallel = parallel()
     trail.note(f"on {n} threads")
     _parallel(kernel.address, descriptor, tasks, min(tasks, PARTS_PER_THREAD * n))

@@ -1,15 +1,14 @@
 """The two loops, map and row-reduce, as factories that take a term; know no Gaussian.
 
-A kernel is a C function (descriptor, first task, last task) that needs no Python state: any thread may call it.
-Kernels are cached on disk by Numba, whose key holds the closure: so terms are closed over as plain functions, which
-pickle by name, and `digest`, of all the sources that a kernel is made from, stands for what the names mean.
+A kernel is a C function (descriptor, first task, last task) that needs no Python state: any thread may call it. Its
+machine code bears the name that it is given.
 """
 
 from types import FunctionType
 
 import numpy as np
 from llvmlite import ir
-from numba import cfunc, njit, prange, types
+from numba import cfunc, prange, types
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import intrinsic, overload, register_jitable
 
@@ -189,15 +188,13 @@ def put_sum(d, place, total, x):
         pointer(d[SUMS], np.float64(0))[place] = total
 
 
-def make_map(term, dtype, ins, outs, noisy, bounds, bounded, chained, digest):
+def make_map(name, term, dtype, ins, outs, noisy, bounds, bounded, chained):
     """outs[k][i] = value k of term(ins[0][i], ins[1][i], ...). Tasks are tiles."""
     (bound1, bound1_vjp), (bound2, bound2_vjp) = bounds
     zero = dtype(0)
     n_in = len(ins)
 
     def map_kernel(d, begin, end):
-        if digest == "":
-            return
         in_base, out_base = scratch_for((*ins, 0), zero), scratch_for((*outs, 0), zero)
         limit = limits(d, bounded, zero)
         size, pieces, inner = d[SIZE], d[PIECES], d[EXTENTS + d[NDIM] - 1]
@@ -218,10 +215,10 @@ def make_map(term, dtype, ins, outs, noisy, bounds, bounded, chained, digest):
                 put(sinks, i, values)
             stores(d, outs, n_in, start, n, out_base, zero)
 
-    return _compiled(cfunc, map_kernel, SIGNATURE, error_model="numpy")
+    return _compiled(name, map_kernel, SIGNATURE, error_model="numpy")
 
 
-def make_row_reduce(term, dtype, ins, outs, noisy, bounds, bounded, chained, summed, digest):
+def make_row_reduce(name, term, dtype, ins, outs, noisy, bounds, bounded, chained, summed):
     """sums[task] = the sum of value number `summed` over the task's columns of a row; the first values go to outs.
 
     Tasks are chunks of a row; of rows under LANES columns, as many rows as a tile holds, with a partial sum each.
@@ -231,8 +228,6 @@ def make_row_reduce(term, dtype, ins, outs, noisy, bounds, bounded, chained, sum
     n_in = len(ins)
 
     def row_reduce_kernel(d, begin, end):
-        if digest == "":
-            return
         in_base, out_base = scratch_for((*ins, 0), zero), scratch_for((*outs, 0), zero)
         lanes = scratch_for((0,), zero)
         for k in range(LANES):
@@ -286,10 +281,10 @@ def make_row_reduce(term, dtype, ins, outs, noisy, bounds, bounded, chained, sum
                     total += lane_sum(lanes)
                 put_sum(d, task, total, zero)
 
-    return _compiled(cfunc, row_reduce_kernel, SIGNATURE, error_model="numpy")
+    return _compiled(name, row_reduce_kernel, SIGNATURE, error_model="numpy")
 
 
-def make_parallel():
+def make_parallel(name):
     """A function (kernel, descriptor, tasks, parts) that calls the kernel at an address on all threads."""
 
     def parallel(kernel, d, tasks, parts):
@@ -297,14 +292,9 @@ def make_parallel():
             call(kernel, d, part * tasks // parts, (part + 1) * tasks // parts)
 
     int64 = types.int64
-    return _compiled(njit, parallel, types.void(int64, int64, int64, int64), parallel=True, nogil=True)
+    return _compiled(name, parallel, types.void(int64, int64, int64, int64), parallel=True)
 
 
-def _compiled(decorate, function, *args, **options):
-    """Compiled, and kept in Numba's cache on disk unless there is no folder that can be written."""
-    try:
-        return decorate(*args, cache=True, **options)(function)
-    except (RuntimeError, OSError) as error:
-        if isinstance(error, RuntimeError) and "cannot cache" not in str(error):
-            raise
-        return decorate(*args, **options)(function)
+def _compiled(name, function, signature, **options):
+    function.__qualname__ = name
+    return cfunc(signature, **options)(function)

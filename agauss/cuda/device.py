@@ -29,7 +29,7 @@ class CupyRuntime:
         self._kernels: dict[tuple[int, Spec], Any] = {}
         self._counters: dict[int, Any] = {}
         self._next = itertools.count()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may launch amid a first launch
 
     def on(self, a: Any) -> AbstractContextManager[Any]:
         """A context in which what is made and launched is on the array's device."""

@@ -31,7 +31,7 @@ STORAGE = {
 ITEMSIZE = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, None: 0}
 
 # One thread at a time: NVRTC 13.0 now and then fails to open its own library where two compile at once.
-_compiling = threading.Lock()
+_compiling = threading.RLock()  # and for a signal's handler that compiles amid it
 
 
 class Spec(NamedTuple):

@@ -8,7 +8,7 @@ everything, where it is not given. Dtypes that are not floating, mixed dtypes, l
 ValueError, as are shapes that do not broadcast and axes out of range. NaN and inf never raise.
 """
 
-from typing import TYPE_CHECKING
+import typing as _typing
 
 from agauss import ops
 from agauss import random as random
@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 
 _others = ["DiagonalGaussianDistribution", "DiracDistribution", "explain", "random", "show_versions"]
 _names = sorted([*ops.NAMES, *_others])
-if not TYPE_CHECKING:  # type checkers go by the imports
+if not _typing.TYPE_CHECKING:  # type checkers go by the imports
     __all__ = _names
 
 

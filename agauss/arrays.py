@@ -135,6 +135,8 @@ def _find(x: Any) -> Library | None:
     name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
     load = {"cupy": _cuda, "dask": _blocks, "jax": _traced(xp, name)}.get(name) or _reference(xp, name)
     found = Library(name, xp, load, fills=name == "cupy")
+    if name == "cupy":
+        PLANNED[type(x)] = found
     if not name.startswith("jax"):  # a tracer's type says nothing of the arrays to come
         _libraries[type(x)] = found
     return found

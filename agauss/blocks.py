@@ -1,7 +1,7 @@
-"""Dask arrays in, Dask arrays out: map and row-reduce a term block by block, later; knows no formula.
+"""Dask arrays in, Dask arrays out: a pass block by block, later; knows no formula.
 
-The same two functions as cpu/backend.py, which a task calls on its block by way of the block's own library. Each block
-has the noise that its place in the whole decides, so the chunks change no bit; only the order of sums is theirs.
+A task makes the pass on its block by way of the block's own library. Each block has the noise that its place in the
+whole decides, so the chunks change no bit; only the order of sums is theirs.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,78 +21,36 @@ from agauss.protocol import Pass
 from agauss.strides import row_major
 
 Shape = tuple[int, ...]
-Limits = Sequence[tuple[int, str, float, float]]
 
 
 class Blocks:
-    """map and row_reduce on Dask arrays, whose blocks are of libraries that `library_of` finds."""
+    """The backend of Dask arrays, whose blocks are of libraries that `library_of` finds."""
 
     def __init__(self, library_of: Callable[[Any], Any]) -> None:
         self.library_of = library_of
 
-    def run(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Any = None) -> tuple[Any, ...]:
-        options = {"bounds": work.bounds, "cotangents": work.cotangents, "noise": noise, "outs": outs}
+    def run(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: None = None) -> tuple[Any, ...]:
+        """The term's values at every element, and the sum over the axes, if there are any; all of it later."""
         if work.axes is None:
-            return self.map(work.term, arrays, work.shape, work.dtypes, **options)
-        return self.row_reduce(
-            work.term, arrays, work.shape, work.axes, (*work.dtypes, work.total), summed=work.summed or 0, **options
-        )
+            found = iter(self._per_block(work, arrays, noise))
+            return tuple([None if dtype is None else next(found) for dtype in work.dtypes])
+        # Blocks' sums are rounded once they are added up.
+        dtype, axes, name = work.total, work.axes, work.term.__name__
+        widest = dtype if np.dtype(dtype).kind in "iu" else np.float64
+        *kept, sums = self._per_block(work._replace(total=widest), arrays, noise)
+        meta = meta_from_array(sums._meta, sums.ndim - len(axes), dtype)
+        total = da.reduction(sums, _as_it_is, _total, axes, False, dtype, combine=_added, meta=meta, name=name)
+        return (*kept, total)
 
     def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None) -> None:
         return None
 
-    def map(
-        self,
-        term: Callable[..., Any],
-        arrays: Sequence[Any],
-        shape: Shape,
-        dtypes: Sequence[Any],
-        *,
-        bounds: Limits = (),
-        cotangents: int = 0,
-        noise: Noise | None = None,
-        outs: None = None,
-    ) -> tuple[Any, ...]:
-        options = {"bounds": bounds, "cotangents": cotangents}
-        found = iter(self._per_block(term, arrays, shape, None, dtypes, noise, options))
-        return tuple([None if dtype is None else next(found) for dtype in dtypes])
-
-    def row_reduce(
-        self,
-        term: Callable[..., Any],
-        arrays: Sequence[Any],
-        shape: Shape,
-        axes: Shape,
-        dtypes: Sequence[Any],
-        *,
-        bounds: Limits = (),
-        cotangents: int = 0,
-        noise: Noise | None = None,
-        summed: int = 0,
-        outs: None = None,
-    ) -> tuple[Any, ...]:
-        *mapped, dtype = dtypes
-        # Blocks' sums are rounded once they are added up.
-        widest = dtype if np.dtype(dtype).kind in "iu" else np.float64
-        options = {"bounds": bounds, "cotangents": cotangents, "summed": summed}
-        *found, sums = self._per_block(term, arrays, shape, axes, (*mapped, widest), noise, options)
-        meta = meta_from_array(sums._meta, sums.ndim - len(axes), dtype)
-        total = da.reduction(sums, _as_it_is, _total, axes, False, dtype, combine=_added, meta=meta, name=term.__name__)
-        return (*found, total)
-
-    def _per_block(
-        self,
-        term: Callable[..., Any],
-        arrays: Sequence[Any],
-        shape: Shape,
-        axes: Shape | None,
-        dtypes: Sequence[Any],
-        noise: Noise | None,
-        options: dict[str, Any],
-    ) -> list[Any]:
+    def _per_block(self, work: Pass, arrays: Sequence[Any], noise: Noise | None) -> list[Any]:
         """The term's values, the last one summed over the axes within each block, where extents of 1 are left."""
+        shape = work.shape
         if any(n != n for n in shape):
             raise ValueError(f"shapes must be known; got {shape} (Dask: call compute_chunk_sizes() first)")
+        dtypes = [dtype for dtype in (*work.dtypes, work.total) if dtype is not None]
         metas = [a._meta for a in arrays]
         model, _ = _model(self.library_of, metas, [a.size for a in arrays])
         whole = tuple(range(len(shape)))
@@ -103,7 +61,7 @@ class Blocks:
             noise = noise._replace(index=None, strides=noise.strides or row_major(shape))
         if isinstance(index, da.Array):
             pairs.append((index, whole[:1]))
-        chunks = _chunks(pairs, shape, next(dtype for dtype in dtypes if dtype is not None))
+        chunks = _chunks(pairs, shape, dtypes[0])
         inputs = []
         for a, own in pairs:
             aligned = tuple([chunks[axis] if n == shape[axis] else (n,) for axis, n in zip(own, a.shape, strict=True)])
@@ -111,28 +69,20 @@ class Blocks:
         if index is not None and not isinstance(index, da.Array):
             inputs += [da.from_array(index, chunks=chunks[:1]), whole[:1]]  # each block gets its own ids
 
-        trail.step("Dask blocks", term.__name__, "each block's own dtype", "dask")
+        name = work.term.__name__
+        trail.step("Dask blocks", name, "each block's own dtype", "dask")
         trail.note(f"{prod(map(len, chunks))} tasks, one for each block, by its own library's backend when computed")
-        task = partial(
-            _of_block,
-            library_of=self.library_of,
-            term=term,
-            axes=axes,
-            dtypes=tuple(dtypes),
-            noise=noise,
-            indexed=index is not None,
-            options=options,
-        )
-        kinds: list[tuple[Any, dict[int, int]]] = [(dtype, {}) for dtype in dtypes if dtype is not None]
-        if axes is not None:
-            kinds[-1] = (kinds[-1][0], dict.fromkeys(axes, 1))
+        task = partial(_of_block, library_of=self.library_of, work=work, noise=noise, indexed=index is not None)
+        kinds: list[tuple[Any, dict[int, int]]] = [(dtype, {}) for dtype in dtypes]
+        if work.axes is not None:
+            kinds[-1] = (dtypes[-1], dict.fromkeys(work.axes, 1))
 
         def blockwise(function: Any, inputs: Any, dtype: Any, extents: Any) -> Any:
             return da.blockwise(
                 function,
                 whole,
                 *inputs,
-                token=term.__name__,
+                token=name,
                 dtype=dtype,
                 adjust_chunks=extents,
                 meta=meta_from_array(model, len(shape), dtype),
@@ -162,12 +112,9 @@ def _of_block(
     place: tuple[slice, ...],
     *blocks: Any,
     library_of: Callable[[Any], Any],
-    term: Callable[..., Any],
-    axes: Shape | None,
-    dtypes: Sequence[Any],
+    work: Pass,
     noise: Noise | None,
     indexed: bool,
-    options: dict[str, Any],
 ) -> Any:
     """The values at a block, which lies at a place in the whole: one, or a tuple of them."""
     shape = tuple([own.stop - own.start for own in place])
@@ -178,11 +125,10 @@ def _of_block(
         noise = noise.at([own.start for own in place])
     library, arrays = _of_one_library(library_of, blocks)
     with library.alone():  # the scheduler's threads are as many as there should be
-        if axes is None:
-            found = library.backend.map(term, arrays, shape, dtypes, noise=noise, **options)
-        else:
-            *found, total = library.backend.row_reduce(term, arrays, shape, axes, dtypes, noise=noise, **options)
-            found.append(total.reshape([1 if axis in axes else n for axis, n in enumerate(shape)]))
+        *found, last = library.backend.run(work._replace(shape=shape), arrays, noise)
+    if work.axes is not None:
+        last = last.reshape([1 if axis in work.axes else n for axis, n in enumerate(shape)])
+    found.append(last)
     found = tuple([value for value in found if value is not None])
     return found[0] if len(found) == 1 else found
 

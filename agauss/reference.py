@@ -1,7 +1,4 @@
-"""Any array library: formulas applied to whole arrays, then a sum; knows the array API standard alone.
-
-The same two functions as cpu/backend.py, where their arguments are explained, for libraries without loops of their own.
-"""
+"""Any array library: formulas applied to whole arrays, then a sum; knows the array API standard alone."""
 
 from collections.abc import Callable, Sequence
 from math import prod
@@ -20,83 +17,40 @@ Limits = Sequence[tuple[int, str, float, float]]
 
 
 class Reference:
-    """map and row_reduce on the arrays of a namespace of the standard."""
+    """The backend of the arrays of a namespace of the standard."""
 
     def __init__(self, xp: Any, name: str = "") -> None:
         self.xp, self.name = xp, name
 
-    def run(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Any = None) -> tuple[Any, ...]:
-        options = {"bounds": work.bounds, "cotangents": work.cotangents, "noise": noise, "outs": outs}
-        if work.axes is None:
-            return self.map(work.term, arrays, work.shape, work.dtypes, **options)
-        return self.row_reduce(
-            work.term, arrays, work.shape, work.axes, (*work.dtypes, work.total), summed=work.summed or 0, **options
+    @np.errstate(all="ignore")  # for libraries that are NumPy underneath: inf and NaN are results, not accidents
+    def run(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: None = None) -> tuple[Any, ...]:
+        """The term's values at every element, and the sum over the axes, if there are any."""
+        xp = self.xp
+        values = self._values(work, arrays, noise)
+        kept = tuple(
+            None if dtype is None else self._own(value, arrays, work.shape, dtype)
+            for value, dtype in zip(values, work.dtypes, strict=work.axes is None)
         )
+        if work.axes is None:
+            return kept
+        value = _broadcast(xp, values[work.summed], work.shape)  # type: ignore[index]
+        widest = xp.float64 if has_64_bits(xp) else value.dtype
+        total = xp.sum(value, axis=work.axes, dtype=widest)
+        return (*kept, xp.astype(total, work.total))
 
     def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None) -> None:
         return None
 
-    @np.errstate(all="ignore")  # for libraries that are NumPy underneath: inf and NaN are results, not accidents
-    def map(
-        self,
-        term: Callable[..., Any],
-        arrays: Sequence[Any],
-        shape: Shape,
-        dtypes: Sequence[Any],
-        *,
-        bounds: Limits = (),
-        cotangents: int = 0,
-        noise: Noise | None = None,
-        outs: None = None,
-    ) -> tuple[Any, ...]:
-        values = self._values(term, arrays, shape, bounds, cotangents, noise)
-        return tuple(
-            None if dtype is None else self._own(value, arrays, shape, dtype)
-            for value, dtype in zip(values, dtypes, strict=True)
-        )
-
-    @np.errstate(all="ignore")
-    def row_reduce(
-        self,
-        term: Callable[..., Any],
-        arrays: Sequence[Any],
-        shape: Shape,
-        axes: Shape,
-        dtypes: Sequence[Any],
-        *,
-        bounds: Limits = (),
-        cotangents: int = 0,
-        noise: Noise | None = None,
-        summed: int = 0,
-        outs: None = None,
-    ) -> tuple[Any, ...]:
-        *mapped, dtype = dtypes
-        xp = self.xp
-        values = self._values(term, arrays, shape, bounds, cotangents, noise)
-        results = [self._own(value, arrays, shape, own) for value, own in zip(values, mapped, strict=False)]
-        value = _broadcast(xp, values[summed], shape)
-        widest = xp.float64 if has_64_bits(xp) else value.dtype
-        total = xp.sum(value, axis=axes, dtype=widest) if axes else value
-        return (*results, xp.astype(total, dtype))
-
-    def _values(
-        self,
-        term: Callable[..., Any],
-        arrays: Sequence[Any],
-        shape: Shape,
-        bounds: Limits,
-        cotangents: int,
-        noise: Noise | None,
-    ) -> Sequence[Any]:
+    def _values(self, work: Pass, arrays: Sequence[Any], noise: Noise | None) -> Sequence[Any]:
         """The term's values, computed in float32 or float64."""
         xp = self.xp
         raw = [a if a.dtype in (xp.float32, xp.float64) else xp.astype(a, xp.float32) for a in arrays]
         real = "float64" if raw[0].dtype == xp.float64 else "float32"
-        trail.step("array-API form", term.__name__, real, self.name)
+        trail.step("array-API form", work.term.__name__, real, self.name)
         trail.copy("at every operation of the formula: its result, as large as the arguments")
         if noise is not None:
-            raw.append(normals(xp, noise, shape, raw[0], self.of_blocks))
-        return self.evaluate(term, raw, bounds, cotangents)
+            raw.append(normals(xp, noise, work.shape, raw[0], self.of_blocks))
+        return self.evaluate(work.term, raw, work.bounds, work.cotangents)
 
     def of_blocks(self, m: "Words", n: Noise, low: Any, high: Any, bits: int, like: Any) -> Any:
         """The normals of blocks of the noise, given the halves of their numbers as vectors, in order."""

@@ -18,7 +18,7 @@ from agauss.reference import Limits, Reference, Words, words_of
 
 
 class Traced(Reference):
-    """map and row_reduce on JAX arrays, traced or not, which JAX can differentiate."""
+    """The backend of JAX arrays, traced or not, which JAX can differentiate."""
 
     def evaluate(
         self, term: Callable[..., Any], raw: Sequence[Any], bounds: Limits, cotangents: int

@@ -33,6 +33,9 @@ class ShimRuntime:
     def address(self, a):
         return a.ctypes.data
 
+    def device(self, a):
+        return 0
+
     def may_overlap(self, a, b):
         return np.may_share_memory(a, b)
 

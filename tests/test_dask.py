@@ -483,16 +483,10 @@ class OnDevice(np.lib.mixins.NDArrayOperatorsMixin):
 class DeviceBackend:
     """The loops, for these arrays alone."""
 
-    def _on(self, function, term, given, *args, **kwargs):
+    def run(self, work, given, noise=None, outs=None):
         assert all(type(a) is OnDevice for a in given)
-        found = function(term, [a.values for a in given], *args, **kwargs)
+        found = loops.run(work, [a.values for a in given], noise, outs)
         return tuple(None if a is None else OnDevice(a) for a in found)
-
-    def map(self, *args, **kwargs):
-        return self._on(loops.map, *args, **kwargs)
-
-    def row_reduce(self, *args, **kwargs):
-        return self._on(loops.row_reduce, *args, **kwargs)
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
-"""CuPy arrays in, CuPy arrays out: map and row-reduce a term by a CUDA kernel; knows no formula.
+"""CuPy arrays in, CuPy arrays out: a pass by a CUDA kernel; knows no formula.
 
-The same two functions as cpu/backend.py, with the same bits. All that touches a device is the runtime's (device.py), so
+The bits are those of cpu/backend.py. All that touches a device is the runtime's (device.py), so
 the tests run this file with another.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
@@ -19,13 +19,13 @@ from agauss.strides import coalesce, in_elements, row_major
 
 Shape = tuple[int, ...]
 Form = tuple[Shape, Shape, str, int]  # shape, strides, dtype, how far off 16 bytes its address is
-Limits = tuple[tuple[int, str, float, float], ...]
 
 # Of kernels.cu.
 LANES, TILE, CHUNK, SHORT = 64, 1024, 65536, 2048
 SUMS, PARTIALS, COUNTER, SEED_LOW, SEED_HIGH, DRAW, STREAM, INDEX, LOW = range(9, 18)  # places in struct Work
 
 WARP, THREADS = 32, 256
+ALIGNED = 16  # bytes that a thread reads at once
 TASKS = 2048  # what there is to do is cut into so many tasks where it can be, enough for any device
 MAX_PIECE = 2048  # vectors that a block maps in one task at most
 MOST_NORMALS = max(NORMALS_PER_BLOCK.values())
@@ -34,7 +34,7 @@ MOST_NORMALS = max(NORMALS_PER_BLOCK.values())
 BLOCKS_PER_PROCESSOR = 120
 
 
-class Work(NamedTuple):
+class Launch(NamedTuple):
     """All that is the same in calls with arrays of the same forms."""
 
     spec: Spec
@@ -48,126 +48,75 @@ class Work(NamedTuple):
 
 
 class Backend:
-    """map and row_reduce on the arrays of a runtime."""
+    """The backend of the arrays of a runtime."""
 
     def __init__(self, runtime: Any) -> None:
         self.runtime = runtime
         self.empty = runtime.empty
 
-    def run(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Any = None) -> tuple[Any, ...]:
-        options = {"bounds": work.bounds, "cotangents": work.cotangents, "noise": noise, "outs": outs}
-        if work.axes is None:
-            return self.map(work.term, arrays, work.shape, work.dtypes, **options)
-        return self.row_reduce(
-            work.term, arrays, work.shape, work.axes, (*work.dtypes, work.total), summed=work.summed or 0, **options
-        )
-
-    def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None) -> None:
-        return None
-
-    def map(
-        self,
-        term: Callable[..., Any],
-        arrays: Sequence[Any],
-        shape: Shape,
-        dtypes: Sequence[Any],
-        *,
-        bounds: Limits = (),
-        cotangents: int = 0,
-        noise: Noise | None = None,
-        outs: Sequence[Any] | None = None,
+    def run(
+        self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Sequence[Any] | None = None
     ) -> tuple[Any, ...]:
+        """The term's values at every element, one array for each of the pass's dtypes, in `outs` where they are given,
+        and the sum over the axes, if there are any."""
         with self.runtime.on(arrays[0]):
-            made = [None if t is None else self.empty(shape, t, arrays[0]) for t in dtypes] if outs is None else outs
-            self._run(term, arrays, made, None, shape, None, bounds, cotangents, noise, -1, outs is not None)
-            return tuple(made)
+            results = self.made(work, arrays[0]) if outs is None else list(outs)
+            for a in (*arrays, *results):
+                self._refuse_misaligned(a)
+            # What is new overlaps nothing.
+            sinks = results if outs is None else [self._apart(out, arrays) for out in results]
+            forms = tuple(map(self._form, arrays)), tuple([None if a is None else self._form(a) for a in sinks])
+            launch = _prepare(work, *forms, *_of_noise(noise, work.shape))
+            if trail.watching():
+                _tell(launch.spec)
+            total = self.launched(launch, work, arrays, sinks, noise)
+            for sink, out in zip(sinks, results, strict=True):
+                if sink is not out:
+                    out[...] = sink
+            return tuple(results) if work.axes is None else (*results, total)
 
-    def row_reduce(
-        self,
-        term: Callable[..., Any],
-        arrays: Sequence[Any],
-        shape: Shape,
-        axes: Shape,
-        dtypes: Sequence[Any],
-        *,
-        bounds: Limits = (),
-        cotangents: int = 0,
-        noise: Noise | None = None,
-        summed: int = 0,
-        outs: Sequence[Any] | None = None,
-    ) -> tuple[Any, ...]:
-        with self.runtime.on(arrays[0]):
-            made = [self.empty(shape, t, arrays[0]) for t in dtypes[:-1]] if outs is None else list(outs)
-            total = self._run(
-                term, arrays, made, dtypes[-1], shape, axes, bounds, cotangents, noise, summed, outs is not None
-            )
-            return (*made, total)
+    def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None) -> "Planned | None":
+        """The pass for arrays of the same forms as these, in which new arrays are filled."""
+        sources = tuple(map(self._form, arrays))
+        sinks = [None if t is None else _new(work.shape, t) for t in work.dtypes]
+        launch = _prepare(work, sources, tuple(sinks), *_of_noise(noise, work.shape))
+        return Planned(self, launch, work, [form[3] for form in sources]) if launch.tasks else None
 
-    def _run(
-        self,
-        term: Callable[..., Any],
-        arrays: Sequence[Any],
-        results: Sequence[Any],
-        dtype: Any,
-        shape: Shape,
-        axes: Shape | None,
-        bounds: Limits,
-        cotangents: int,
-        noise: Noise | None,
-        summed: int,
-        callers: bool,
+    def made(self, work: Pass, like: Any) -> list[Any]:
+        return [None if t is None else self.empty(work.shape, t, like) for t in work.dtypes]
+
+    def launched(
+        self, launch: Launch, work: Pass, arrays: Sequence[Any], sinks: Sequence[Any], noise: Noise | None
     ) -> Any:
-        """Fill the results, and return the sum over the axes, if any. `callers`: the results may overlap the inputs."""
+        """Fill the sinks, and return the sum over the axes, if any."""
         runtime = self.runtime
-        for a in (*arrays, *results):
-            self._refuse_misaligned(a)
-        sinks = [self._apart(out, arrays) for out in results] if callers else results
-        work = _prepare(
-            term.__name__,
-            shape,
-            axes,
-            tuple([self._form(a) for a in arrays]),
-            tuple([None if a is None else self._form(a) for a in sinks]),
-            None if dtype is None else np.dtype(dtype).name,
-            bounds,
-            cotangents,
-            None if noise is None else (noise.strides or row_major(shape), noise.start % MOST_NORMALS),
-            noise is not None and noise.index is not None,
-            summed,
-        )
-        if trail.watching():
-            _tell(work.spec)
-        total = None if axes is None else self.empty(work.kept, dtype, arrays[0])
-        if work.tasks == 0:
+        total = None if work.axes is None else self.empty(launch.kept, work.total, arrays[0])
+        if launch.tasks == 0:
             if total is not None:
                 total[...] = 0
             return total
-
-        words = work.template.copy()
+        words = launch.template.copy()
         owners = [*arrays, *(a for a in sinks if a is not None)]
-        words[list(work.addresses)] = [runtime.address(a) for a in owners]
+        for place, a in zip(launch.addresses, owners, strict=True):
+            words[place] = runtime.address(a)
         index = _room = None  # kept until the launch
         if noise is not None:
             seed_low, seed_high, stream = noise.key.words()
             words[SEED_LOW : STREAM + 1] = seed_low, seed_high, noise.draw, stream
-            words[work.noise] = noise.start
+            words[launch.noise] = noise.start
             if noise.index is not None:
                 index = runtime.ids(noise.index, arrays[0])
                 words[INDEX] = runtime.address(index)
         if total is not None:
             words[SUMS] = runtime.address(total)
-            if work.partials:
-                _room, words[PARTIALS], words[COUNTER] = runtime.partials(work.partials)
-        blocks = min(work.tasks, runtime.processors() * BLOCKS_PER_PROCESSOR * THREADS // work.threads)
-        runtime.launch(work.spec, blocks, work.threads, words)
-        if callers:
-            for sink, out in zip(sinks, results, strict=True):
-                if sink is not out:
-                    out[...] = sink
+            if launch.partials:
+                _room, words[PARTIALS], words[COUNTER] = runtime.partials(launch.partials)
+        blocks = min(launch.tasks, runtime.processors() * BLOCKS_PER_PROCESSOR * THREADS // launch.threads)
+        runtime.launch(launch.spec, blocks, launch.threads, words)
         return total
 
     def _form(self, a: Any) -> Form:
-        return a.shape, a.strides, a.dtype.name, self.runtime.address(a) % 16
+        return a.shape, a.strides, a.dtype.name, self.runtime.address(a) % ALIGNED
 
     def _refuse_misaligned(self, a: Any) -> None:
         """A device reads whole, aligned items alone. CuPy does not look, so it could not copy the array either."""
@@ -191,25 +140,49 @@ class Backend:
         return out
 
 
+class Planned:
+    """A launch for arrays of known forms, whose addresses are all that it is still to be told."""
+
+    def __init__(self, backend: Backend, launch: Launch, work: Pass, offsets: Sequence[int]) -> None:
+        self._backend, self._launch, self._work, self._offsets = backend, launch, work, offsets
+
+    def __call__(self, arrays: Sequence[Any], noise: Noise | None = None) -> tuple[Any, ...] | None:
+        runtime, work = self._backend.runtime, self._work
+        device = runtime.device(arrays[0])
+        for a, offset in zip(arrays, self._offsets, strict=True):
+            if runtime.address(a) % ALIGNED != offset or runtime.device(a) != device:
+                return None
+        with runtime.on(arrays[0]):
+            made = self._backend.made(work, arrays[0])
+            if any([a is not None and runtime.address(a) % ALIGNED for a in made]):  # noqa: C419, for speed
+                return None
+            total = self._backend.launched(self._launch, work, arrays, made, noise)
+        return tuple(made) if total is None else (*made, total)
+
+
+def _of_noise(noise: Noise | None, shape: Shape) -> tuple[tuple[Shape, int] | None, bool]:
+    """How the noise hangs on its linear index, and whether sample ids come with it."""
+    if noise is None:
+        return None, False
+    return (noise.strides or row_major(shape), noise.start % MOST_NORMALS), noise.index is not None
+
+
+def _new(shape: Shape, dtype: Any) -> Form:
+    """The form of an array that is made for a result."""
+    name = np.dtype(dtype).name
+    return shape, tuple([n * ITEMSIZE[name] for n in row_major(shape)]), name, 0
+
+
 @lru_cache(maxsize=4096)
 def _prepare(
-    term: str,
-    shape: Shape,
-    axes: Shape | None,
-    sources: tuple[Form, ...],
-    sinks: tuple[Form | None, ...],
-    total: str | None,
-    bounds: Limits,
-    cotangents: int,
-    hung: tuple[Shape, int] | None,
-    indexed: bool,
-    summed: int,
-) -> Work:
+    work: Pass, sources: tuple[Form, ...], sinks: tuple[Form | None, ...], hung: tuple[Shape, int] | None, indexed: bool
+) -> Launch:
     """The kernel and its words. `hung` says how the noise hangs on its linear index, by which steps and how far off a
     block of it; None where there is no noise."""
+    shape, axes, bounds = work.shape, work.axes, work.bounds
     kept = tuple([n for axis, n in enumerate(shape) if axes is None or axis not in axes])
     if 0 in shape:
-        return Work(None, None, (), 0, 0, 0, kept, 0)  # type: ignore[arg-type]
+        return Launch(None, None, (), 0, 0, 0, kept, 0)  # type: ignore[arg-type]
     reduced = () if axes is None else tuple(sorted(axes))
     forms = [form for form in (*sources, *sinks) if form is not None]
     real = "float64" if any(dtype == "float64" for _, _, dtype, _ in forms) else "float32"
@@ -294,7 +267,7 @@ def _prepare(
 
     spec = Spec(
         loop,
-        term,
+        work.term.__name__,
         real,
         tuple([(dtype, steps[k]) for k, (_, _, dtype, _) in enumerate(sources)]),
         tuple([(None if f is None else f[2], steps[noise_at + noisy + k]) for k, f in enumerate(sinks)]),
@@ -308,9 +281,9 @@ def _prepare(
         batch if indexed else -1,
         tuple([kind for _, kind, _, _ in bounds]),
         _two([position for position, _, _, _ in bounds]),
-        _two([position - cotangents for position, _, _, _ in bounds]) if cotangents else (-1, -1),
-        summed,
-        total or "float32",
+        _two([position - work.cotangents for position, _, _, _ in bounds]) if work.cotangents else (-1, -1),
+        -1 if work.summed is None else work.summed,
+        "float32" if work.total is None else np.dtype(work.total).name,
     )
     none = [0] * (2 - len(bounds))
     lows = [_bits(low, real) for _, _, low, _ in bounds] + none
@@ -323,7 +296,7 @@ def _prepare(
         words += [0, *(s[k] for s in strides)]
     addresses = tuple([place for place, dtype in zip(places, dtypes, strict=True) if dtype is not None])
     noise = places[noise_at] if noisy else 0
-    return Work(spec, np.array(words, dtype=np.int64), addresses, noise, threads, tasks, kept, partials)
+    return Launch(spec, np.array(words, dtype=np.int64), addresses, noise, threads, tasks, kept, partials)
 
 
 def _tell(spec: Spec | None) -> None:

@@ -60,6 +60,9 @@ class CupyRuntime:
     def address(self, a: Any) -> int:
         return int(a.data.ptr)
 
+    def device(self, a: Any) -> int:
+        return int(a.data.device_id)
+
     def may_overlap(self, a: Any, b: Any) -> bool:
         return bool(cupy.may_share_memory(a, b))
 

@@ -266,6 +266,8 @@ def check_out(out: Any, library: Library, shape: Shape, dtype: Any) -> None:
         raise TypeError(f"out must have dtype {dtype_name(dtype)}; got {dtype_name(out.dtype)}")
     if library is NUMPY and not out.flags.writeable:
         raise ValueError("out must be writeable; got a read-only array")
+    if library.fills and library is not NUMPY:
+        library.backend.refuse_misaligned(out, "out")
 
 
 def check_outs(outs: Outs, given: Operands) -> None:

@@ -61,8 +61,8 @@ class Backend:
         and the sum over the axes, if there are any."""
         with self.runtime.on(arrays[0]):
             results = self.made(work, arrays[0]) if outs is None else list(outs)
-            for a in (*arrays, *results):
-                self._refuse_misaligned(a)
+            for a in arrays:
+                self.refuse_misaligned(a)
             # What is new overlaps nothing.
             sinks = results if outs is None else [self._apart(out, arrays) for out in results]
             forms = tuple(map(self._form, arrays)), tuple([None if a is None else self._form(a) for a in sinks])
@@ -118,14 +118,12 @@ class Backend:
     def _form(self, a: Any) -> Form:
         return a.shape, a.strides, a.dtype.name, self.runtime.address(a) % ALIGNED
 
-    def _refuse_misaligned(self, a: Any) -> None:
+    def refuse_misaligned(self, a: Any, name: str = "CuPy arrays") -> None:
         """A device reads whole, aligned items alone. CuPy does not look, so it could not copy the array either."""
-        if a is None:
-            return
         off = self.runtime.address(a) % a.itemsize
         if off or any([n % a.itemsize for n in a.strides]):  # noqa: C419, for speed
             raise ValueError(
-                f"CuPy arrays must have addresses and strides that are multiples of their {a.itemsize}-byte items; "
+                f"{name} must have an address and strides in multiples of the item's {a.itemsize} bytes; "
                 f"got an address {off} bytes off and strides {a.strides}"
             )
 

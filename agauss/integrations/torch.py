@@ -169,15 +169,16 @@ def _allocator(device: Any) -> Callable[[int], Any]:
 def _where(tensor: Any) -> AbstractContextManager[Any]:
     """A context in which CuPy computes where the tensor is, on PyTorch's current stream and in its memory."""
     device = tensor.device
-    if device.type not in ("cpu", "cuda"):
+    if device.type == "cpu":
+        return nullcontext()
+    if device.type != "cuda":
         raise ValueError(f"tensors must be on the CPU or a CUDA device; got {device}: move them there with .to()")
+    cuda = _cupy().cuda
     with ExitStack() as stack:
-        if device.type == "cuda":
-            cuda = _cupy().cuda
-            stack.enter_context(torch.cuda.device(device))
-            stack.enter_context(cuda.Device(device.index))
-            stack.enter_context(cuda.Stream.from_external(Stream(torch.cuda.current_stream(device).cuda_stream)))
-            stack.enter_context(cuda.using_allocator(_allocator(device)))
+        stack.enter_context(torch.cuda.device(device))
+        stack.enter_context(cuda.Device(device.index))
+        stack.enter_context(cuda.Stream.from_external(Stream(torch.cuda.current_stream(device).cuda_stream)))
+        stack.enter_context(cuda.using_allocator(_allocator(device)))
         return stack.pop_all()
 
 

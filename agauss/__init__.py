@@ -12,7 +12,7 @@ import typing as _typing
 
 from agauss import ops
 from agauss import random as random
-from agauss.cpu import launch as _launch  # noqa: F401, to see forks from here on, whoever started Numba's threads
+from agauss.backends.cpu import threads as _threads  # noqa: F401, to see forks from here on, whoever started Numba's threads
 from agauss.distributions import DiagonalGaussianDistribution as DiagonalGaussianDistribution
 from agauss.distributions import DiracDistribution as DiracDistribution
 from agauss.explanation import explain as explain

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from agauss.noise import has_64_bits
 from agauss.remembered import remembered
+from agauss.words import has_64_bits
 
 Shape = tuple[int, ...]
 FLOATING = ("float16", "bfloat16", "float32", "float64")
@@ -48,7 +48,7 @@ class Library:
 
     def alone(self) -> AbstractContextManager[None]:
         """A context in which the backend computes on the calling thread alone."""
-        from agauss.cpu.launch import alone
+        from agauss.backends.cpu.threads import alone
 
         return alone() if self is NUMPY else nullcontext()
 
@@ -73,21 +73,21 @@ class Library:
 
 
 def _cpu() -> Any:
-    from agauss.cpu import backend
+    from agauss.backends.cpu import backend
 
     return backend
 
 
 def _cuda() -> Any:
-    from agauss.cuda.backend import Backend
-    from agauss.cuda.device import CupyRuntime
+    from agauss.backends.cuda.backend import Backend
+    from agauss.backends.cuda.device import CupyRuntime
 
     return Backend(CupyRuntime())
 
 
 def _reference(xp: Any, name: str) -> Callable[[], Any]:
     def load() -> Any:
-        from agauss.reference import Reference
+        from agauss.backends.array_api.backend import Reference
 
         return Reference(xp, name)
 
@@ -96,7 +96,7 @@ def _reference(xp: Any, name: str) -> Callable[[], Any]:
 
 def _traced(xp: Any, name: str) -> Callable[[], Any]:
     def load() -> Any:
-        from agauss.traced import Traced
+        from agauss.backends.jax import Traced
 
         return Traced(xp, name)
 
@@ -104,7 +104,7 @@ def _traced(xp: Any, name: str) -> Callable[[], Any]:
 
 
 def _blocks() -> Any:
-    from agauss.blocks import Blocks
+    from agauss.backends.dask import Blocks
 
     return Blocks(library_of)
 

@@ -8,7 +8,7 @@ import numpy as np
 from agauss import ops
 from agauss.arrays import NUMPY, Operands, dtype_name, floating, library_of, operands
 from agauss.execution import check_out
-from agauss.noise import as_key
+from agauss.keys import as_key
 from agauss.options import (
     DEFAULT_LIMITS,
     Bounds,

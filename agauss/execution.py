@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from agauss import trail
 from agauss.arrays import (
     NUMPY,
     PLANNED,
@@ -24,10 +23,12 @@ from agauss.arrays import (
     operands,
     same_device,
 )
-from agauss.noise import FOLD_DRAW, Noise, as_key, same_key
+from agauss.backends import steps
+from agauss.backends.protocol import Bound, Noise, Pass, Plan
+from agauss.keys import as_key, same_key
+from agauss.maths.noise import FOLD_DRAW
 from agauss.operations import Operation, Result
 from agauss.options import axes_of, bound_on, check_index
-from agauss.protocol import Bound, Pass, Plan
 from agauss.remembered import kinds
 
 MAX_DRAWS = FOLD_DRAW
@@ -53,13 +54,13 @@ def value(
     """The operation's values, one or a tuple of them; those that are sums, added up over the axes."""
     key = None if index is not None or out is not None else _key(op, tuple(arrays), axis, bounds)
     plan = _plan(key)
-    found = None if plan is None else plan(arrays, Noise(as_key(rng)) if op.noisy else None)
+    found = None if plan is None else plan(arrays, Noise(as_key(rng).words()) if op.noisy else None)
     if found is None:
         given = operands(op.arguments, arrays)
         work = forward(op, given, axis, bounds)
         _check_out_of(work, given, out)
         index = None if index is None else check_index(index, given.library, given.shape)
-        noise = Noise(as_key(rng), 0, index) if op.noisy else None
+        noise = Noise(as_key(rng).words(), 0, index) if op.noisy else None
         found = compute(work, given, noise, out)
         _remember(key, work, given.library, given.arrays, noise)
     return found[0] if len(found) == 1 else found
@@ -120,11 +121,11 @@ def draws(
         index = check_index(index, library, shape)
     if prod(sample_shape) > MAX_DRAWS:
         raise ValueError(f"sample_shape must hold at most {MAX_DRAWS} draws; got {sample_shape}")
-    key = as_key(rng)
+    words = as_key(rng).words()
     if sample_shape == ():
-        return compute(work, given, Noise(key, 0, index), out)[0]
+        return compute(work, given, Noise(words, 0, index), out)[0]
     if not library.fills:
-        every = [compute(work, given, Noise(key, number, index))[0] for number in range(prod(sample_shape))]
+        every = [compute(work, given, Noise(words, number, index))[0] for number in range(prod(sample_shape))]
         if not every:
             return library.xp.empty(sample_shape + shape, dtype=given.dtype)
         return library.deliver(library.xp.reshape(library.xp.stack(every), sample_shape + shape), out)
@@ -133,7 +134,7 @@ def draws(
     made = out is None or shared
     result = library.backend.empty(sample_shape + shape, given.dtype, given.arrays[0]) if made else out
     for number, place in enumerate(np.ndindex(*sample_shape)):
-        compute(work, given, Noise(key, number, index), result[(*place, ...)])
+        compute(work, given, Noise(words, number, index), result[(*place, ...)])
     return library.deliver(result, out)
 
 
@@ -157,12 +158,12 @@ def pull_back(
     plan = _plan(key)
     found = None
     if plan is not None:
-        found = plan((*cotangents, *arrays), Noise(same_key(rng)) if op.noisy else None)
+        found = plan((*cotangents, *arrays), Noise(same_key(rng).words()) if op.noisy else None)
     if found is None:
         given = operands(op.arguments, arrays)
         work, given_cotangents = backward(op, given, cotangents, axis, bounds)
         index = None if index is None else check_index(index, given.library, given.shape)
-        noise = Noise(same_key(rng), 0, index) if op.noisy else None
+        noise = Noise(same_key(rng).words(), 0, index) if op.noisy else None
         found = gradients(work, given, given_cotangents, noise, out)
         if all(a.shape == given.shape for a in given.arrays):
             _remember(key, work, given.library, [*given_cotangents, *given.arrays], noise)
@@ -303,7 +304,7 @@ def _key(op: Operation, arrays: tuple[Any, ...], axis: Any, bounds: Sequence[Any
 
 
 def _plan(key: Any) -> Plan | None:
-    if key is None or trail.watching():
+    if key is None or steps.watching():
         return None
     try:
         return _plans.get(key)

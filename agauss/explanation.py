@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from agauss import trail
 from agauss.arrays import advice
-from agauss.trail import Step
+from agauss.backends import steps
+from agauss.backends.steps import Step
 
 
 class Explanation(NamedTuple):
@@ -57,8 +57,8 @@ def explain(op: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
     """
     if not callable(op):
         raise TypeError(f"op must be a function, and its arguments follow it; got {type(op).__name__}")
-    with trail.watched() as steps:
+    with steps.watched() as found:
         op(*args, **kwargs)
-    for step in steps:
+    for step in found:
         step.notes += advice(step.backend, step.library)
-    return Explanation(getattr(op, "__name__", repr(op)), tuple(steps))
+    return Explanation(getattr(op, "__name__", repr(op)), tuple(found))

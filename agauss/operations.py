@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from agauss import formulas
+from agauss.maths import formulas
 
 Term = Callable[..., Any]
 

@@ -23,8 +23,8 @@ from agauss.arrays import (
     library_of,
     real,
 )
-from agauss.noise import has_64_bits
 from agauss.remembered import remembered
+from agauss.words import has_64_bits
 
 Axis = int | Sequence[int] | None
 Bounds = tuple[float, float, str]  # low, high, kind

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from agauss import noise
 from agauss.arrays import FLOATING, Library, Operands, broadcast, floating, namespace
 from agauss.execution import draws
-from agauss.noise import Key
+from agauss.keys import Key
+from agauss.maths import noise
 from agauss.operations import NOISE
 from agauss.options import sizes_of
+from agauss.words import ArrayMaths
 
 __all__ = ["Key", "normal", "philox4x32"]
 
@@ -98,7 +99,7 @@ def philox4x32(counter: Any, key: Any) -> Any:
         if words.shape[-1:] != (n,):
             raise ValueError(f"{name} must have a last extent of {n}; got shape {words.shape}")
     broadcast(("counter", "key"), (counter.shape[:-1], key.shape[:-1]))
-    m = noise.ArrayMaths(np, np.int64)
+    m = ArrayMaths(np, np.int64)
     wide_counter, wide_key = counter.astype(np.int64), key.astype(np.int64)
     words = noise.philox(m, *(wide_counter[..., k] for k in range(4)), *(wide_key[..., k] for k in range(2)))
     return np.stack(np.broadcast_arrays(*words), axis=-1).astype(np.uint32)

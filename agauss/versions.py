@@ -37,9 +37,9 @@ def show_versions() -> None:
         except importlib.metadata.PackageNotFoundError:
             version = "not installed"
         print(f"{name:16} {version}")
-    from agauss.cpu import launch
+    from agauss.backends.cpu import threads
 
-    print(f"threads          {launch.threads()} of {os.cpu_count()} processors, layer {launch.layer()}")
+    print(f"threads          {threads.threads()} of {os.cpu_count()} processors, layer {threads.layer()}")
     for name, found in cuda_parts():
         print(f"{name:16} {found}")
 

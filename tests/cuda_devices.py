@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from agauss.arrays import NUMPY
-from agauss.cuda import source
-from agauss.cuda.backend import Backend
+from agauss.backends.cuda import source
+from agauss.backends.cuda.backend import Backend
 
 
 class ShimRuntime:
-    """The runtime of agauss.cuda.device with NumPy's arrays for CuPy's. `processors` decides the grid, `order` that of
-    the threads."""
+    """The runtime of backends/cuda/device.py on NumPy's arrays. `processors` decides the grid, `order` that of the
+    threads."""
 
     def __init__(self, processors=2, order="ascending"):
         self.grid, self.order = processors, order

@@ -13,7 +13,7 @@ import pytest
 
 import agauss as ag
 from agauss import ops
-from agauss.cpu import cache
+from agauss.backends.cpu import cache
 
 PACKAGE = Path(ag.__file__).parent
 SOURCES = sorted(file for file in PACKAGE.rglob("*.py") if "__pycache__" not in file.parts)
@@ -21,10 +21,11 @@ ARRAY_LIBRARIES = ("torch", "jax", "jaxlib", "cupy", "dask", "tensorflow", "arra
 
 # From below to above: a file may import what is in a lower layer or in its own folder. "agauss" is the package itself.
 LAYERS = (
-    ("formulas", "coefficients", "noise"),
-    ("operations", "protocol", "remembered", "strides", "trail"),
-    ("reference", "blocks", "cpu", "cuda"),
-    ("traced",),
+    ("maths", "remembered", "backends"),
+    ("operations", "words", "backends.protocol", "backends.strides", "backends.steps"),
+    ("keys",),
+    ("backends.array_api", "backends.cpu", "backends.cuda"),
+    ("backends.jax", "backends.dask"),
     ("arrays",),
     ("options",),
     ("execution",),
@@ -36,6 +37,7 @@ LAYERS = (
     ("__main__",),
 )
 LAYER = {name: height for height, names in enumerate(LAYERS) for name in names}
+BACKENDS = ("backends.array_api", "backends.cpu", "backends.cuda", "backends.dask")
 
 
 def module_of(file):
@@ -47,8 +49,9 @@ MODULES = {module_of(file): ast.parse(file.read_text(), str(file)) for file in S
 
 
 def part_of(module):
-    """The file or folder under agauss/ that a module is or is in."""
-    return module.split(".")[1] if "." in module else "agauss"
+    """The file or folder under agauss/, or under agauss/backends/, that a module is or is in."""
+    parts = module.split(".")[1:]
+    return ".".join(parts[: 2 if parts[0] == "backends" else 1]) if parts else "agauss"
 
 
 def imports(tree):
@@ -72,9 +75,9 @@ def foreign_imports(module):
 
 
 def test_the_parser_sees_the_imports_that_there_are():
-    assert "agauss.cpu.backend" in own_imports("agauss.arrays")  # in a function
-    assert "agauss.noise" in own_imports("agauss.reference")
-    assert "numba" in foreign_imports("agauss.cpu.mathlib")
+    assert "agauss.backends.cpu.backend" in own_imports("agauss.arrays")  # in a function
+    assert "agauss.maths.noise" in own_imports("agauss.backends.array_api.backend")
+    assert "numba" in foreign_imports("agauss.backends.cpu.mathlib")
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -96,32 +99,42 @@ def test_no_modules_import_each_other_in_a_circle():
 
 
 def test_the_digest_of_the_caches_sources_is_of_all_that_kernels_are_made_from():
-    found, left = set(), {"agauss.cpu.kernels"}
+    found, left = set(), {"agauss.backends.cpu.kernels"}
     while left:
         found |= left
         left = set().union(*map(own_imports, left)) - found
     assert found == set(cache.MODULES)
 
 
-@pytest.mark.parametrize("module", ["agauss.formulas", "agauss.coefficients", "agauss.noise"])
+@pytest.mark.parametrize("module", ["agauss.maths.formulas", "agauss.maths.coefficients", "agauss.maths.noise"])
 def test_the_formulas_and_the_noise_import_nothing_of_ours_nor_any_package(module):
     assert own_imports(module) == set()
     assert foreign_imports(module) <= set(sys.stdlib_module_names)
 
 
 def test_formulas_import_nothing_at_all():
-    assert foreign_imports("agauss.formulas") == set()
-    assert foreign_imports("agauss.coefficients") == set()
+    assert foreign_imports("agauss.maths.formulas") == set()
+    assert foreign_imports("agauss.maths.coefficients") == set()
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) != "cpu"])
+@pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) != "backends.cpu"])
 def test_the_compiler_is_known_to_the_cpu_backend_alone(module):
     assert not foreign_imports(module) & {"numba", "llvmlite"}
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) in ("cpu", "cuda", "reference", "blocks")])
+@pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) in BACKENDS])
 def test_backends_know_neither_each_other_nor_what_is_above(module):
     assert {part_of(name) for name in own_imports(module)} <= {part_of(module), *LAYERS[0], *LAYERS[1]} - {"operations"}
+
+
+ABOVE = [m for m in MODULES if LAYER.get(part_of(m), 0) > LAYER["arrays"] and part_of(m) not in ("integrations", "cli")]
+
+
+@pytest.mark.parametrize("module", ABOVE)
+def test_nobody_above_arrays_imports_a_backend(module):
+    """But the package itself, which must see forks from the beginning, and what reports the threads."""
+    found = {part_of(name) for name in own_imports(module)} & {*BACKENDS, "backends.jax"}
+    assert found <= ({"backends.cpu"} if module in ("agauss", "agauss.versions") else set())
 
 
 def libraries_named(tree):
@@ -155,13 +168,14 @@ def test_the_search_for_libraries_finds_them():
     [
         m
         for m in MODULES
-        if part_of(m) not in ("arrays", "versions", "cuda", "blocks", "traced", "integrations", "conformance")
+        if part_of(m).removeprefix("backends.")
+        not in ("arrays", "versions", "cuda", "dask", "jax", "integrations", "conformance")
     ],
 )
 def test_only_arrays_py_names_array_libraries(module):
     """But for versions.py, which reports them, what is made for one, and as_key, which knows CuPy's Generator."""
     tree = MODULES[module]
-    if module == "agauss.noise":
+    if module == "agauss.keys":
         tree = ast.Module([node for node in tree.body if getattr(node, "name", None) != "as_key"], [])
     assert list(libraries_named(tree)) == []
 
@@ -227,7 +241,7 @@ def test_a_vjp_takes_what_its_operation_takes(name):
 
 
 def test_each_formula_is_followed_by_its_derivative():
-    names = [node.name for node in MODULES["agauss.formulas"].body if isinstance(node, ast.FunctionDef)]
+    names = [node.name for node in MODULES["agauss.maths.formulas"].body if isinstance(node, ast.FunctionDef)]
     derivatives = [name for name in names if name.endswith("_vjp") and name.removesuffix("_vjp") in names]
     assert len(derivatives) >= 12
     for name in derivatives:

@@ -19,8 +19,8 @@ import torch
 
 import agauss as ag
 from agauss.arrays import NUMPY
+from agauss.backends.array_api.backend import Reference
 from agauss.random import Key
-from agauss.reference import Reference
 
 LIBRARIES = ("array_api_strict", "torch", "jax", "dask", "numpy by the array API")
 LIBRARIES_AND_DTYPES = [

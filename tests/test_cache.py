@@ -19,8 +19,8 @@ from numba.core.compiler_lock import global_compiler_lock
 from processes import run
 
 import agauss as ag
-from agauss import formulas
-from agauss.cpu import cache, kernels
+from agauss.backends.cpu import cache, kernels
+from agauss.maths import formulas
 
 PACKAGE = Path(ag.__file__).parent
 
@@ -211,7 +211,7 @@ sys.stdout.write(repr(value))
 def test_a_read_only_install_works_without_a_cache(asked, tmp_path):
     """None of the folders can be made: root may write anywhere, but not in what is a file."""
     place = copy_of_the_package(tmp_path)
-    for folder in ("agauss", "agauss/cpu"):
+    for folder in ("agauss", "agauss/backends/cpu"):
         (place / folder / "__pycache__").write_text("")
     (tmp_path / "file").write_text("")
     nowhere = tmp_path / "file" / "cache"
@@ -259,7 +259,7 @@ def test_compiled_files_alone_are_enough(form, tmp_path):
     for file in place.rglob("*.py"):
         file.unlink()
     place = place if form == "tree" else zipped(place, tmp_path, ".pyc")
-    script = KL if form == "tree" else "from agauss.cpu import cache\nprint(cache.source_digest(), end='')"
+    script = KL if form == "tree" else "from agauss.backends.cpu import cache\nprint(cache.source_digest(), end='')"
     done = run(script, tmp_path, PYTHONPATH=place, NUMBA_NUM_THREADS=2, NUMBA_CACHE_DIR=tmp_path / "cache")
     if form == "tree":
         file, values = done.stdout.splitlines()
@@ -363,7 +363,7 @@ def test_many_processes_and_threads_on_a_cold_cache_get_their_own_kernels(turn, 
 WRITERS = """
 import multiprocessing, time
 from pathlib import Path
-from agauss.cpu import cache
+from agauss.backends.cpu import cache
 
 def write(key, content, barrier, seconds):
     barrier.wait()
@@ -397,7 +397,7 @@ def test_a_file_that_two_processes_write_is_always_whole(kept, tmp_path):
 
 SIGNALS = """
 import signal
-from agauss.cpu import backend  # an import that is interrupted cannot be gone through again
+from agauss.backends.cpu import backend# an import that is interrupted cannot be gone through again
 
 x = np.full(5, 2.0, np.float32)
 calls, answers = [], []

@@ -17,8 +17,8 @@ from oracles import same_bits
 
 import agauss as ag
 from agauss import arrays, versions
-from agauss.cuda.backend import Backend
-from agauss.cuda.source import Spec
+from agauss.backends.cuda.backend import Backend
+from agauss.backends.cuda.source import Spec
 
 FLOATS = (("float32", 1),)
 STD = Spec("map", "std", "float32", FLOATS, FLOATS, 1, 2, 4, True)
@@ -75,14 +75,14 @@ class FakeCupy(ModuleType):
 def cupy(monkeypatch):
     fake = FakeCupy()
     monkeypatch.setitem(sys.modules, "cupy", fake)
-    monkeypatch.delitem(sys.modules, "agauss.cuda.device", raising=False)
+    monkeypatch.delitem(sys.modules, "agauss.backends.cuda.device", raising=False)
     yield fake
-    sys.modules.pop("agauss.cuda.device", None)
+    sys.modules.pop("agauss.backends.cuda.device", None)
 
 
 @pytest.fixture
 def runtime(cupy, monkeypatch):
-    device = importlib.import_module("agauss.cuda.device")  # anew, with the stand-in
+    device = importlib.import_module("agauss.backends.cuda.device")  # anew, with the stand-in
     monkeypatch.setattr(device, "cubin_file", lambda text, arch: f"{arch}: {'agauss::std' in text}")
     monkeypatch.setattr(device, "architecture", lambda capability: f"sm_{capability}")
     return device.CupyRuntime()
@@ -113,7 +113,7 @@ def test_threads_that_launch_at_once_load_a_kernel_once(cupy, runtime):
 
 
 def test_launches_take_turns_at_the_counters(runtime):
-    count = sys.modules["agauss.cuda.device"].COUNTERS
+    count = sys.modules["agauss.backends.cuda.device"].COUNTERS
     addresses = [runtime.partials(1)[2] for _ in range(count + 1)]
     assert addresses[0] == addresses[-1] == 1 << 20
     assert len(set(addresses)) == count
@@ -149,7 +149,7 @@ def test_a_graph_captures_no_kernel_that_is_not_loaded(cupy, runtime):
 def test_a_cupy_that_is_too_old_is_refused(cupy, version):
     cupy.__version__ = version
     with pytest.raises(ImportError, match=rf"needs CuPy 14 or later .* got CuPy {version}: pip install -U"):
-        importlib.import_module("agauss.cuda.device")
+        importlib.import_module("agauss.backends.cuda.device")
 
 
 def test_each_device_tells_its_own_processors(cupy, runtime):

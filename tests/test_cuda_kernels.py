@@ -11,8 +11,8 @@ from cuda_devices import Gpu, Shim, ShimRuntime
 
 import agauss as ag
 from agauss.arrays import NUMPY
-from agauss.cuda.backend import Backend
-from agauss.strides import row_major
+from agauss.backends.cuda.backend import Backend
+from agauss.backends.strides import row_major
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 Q = ag.DiagonalGaussianDistribution

@@ -19,12 +19,12 @@ from numba import njit
 from oracles import same_bits
 
 import agauss as ag
-from agauss import formulas
 from agauss.arrays import NUMPY
-from agauss.cpu import mathlib
-from agauss.cuda import source
-from agauss.cuda.backend import Backend
-from agauss.cuda.source import Spec
+from agauss.backends.cpu import mathlib
+from agauss.backends.cuda import source
+from agauss.backends.cuda.backend import Backend
+from agauss.backends.cuda.source import Spec
+from agauss.maths import formulas
 
 ROOT = Path(__file__).parents[1]
 DTYPES = {name: np.dtype(getattr(ml_dtypes, name, name)) for name in ("float16", "bfloat16", "float32", "float64")}
@@ -44,16 +44,16 @@ def loaded(path):
     return module
 
 
-MIRROR = loaded(ROOT / "docs" / "mirror.py")
+MIRROR = loaded(ROOT / "tools" / "mirror.py")
 
 
 @pytest.mark.parametrize("name", MIRROR.FILES)
 def test_the_mirrored_files_are_those_that_the_python_gives_now(name):
-    assert (ROOT / "agauss" / "cuda" / name).read_text() == MIRROR.FILES[name](), "run docs/mirror.py"
+    assert (ROOT / "agauss" / "backends" / "cuda" / name).read_text() == MIRROR.FILES[name](), "run tools/mirror.py"
 
 
 def test_every_formula_is_mirrored_with_its_arguments():
-    text = (ROOT / "agauss" / "cuda" / "formulas.cuh").read_text()
+    text = (ROOT / "agauss" / "backends" / "cuda" / "formulas.cuh").read_text()
     found = {name: re.findall(r"auto (\w+)", given) for name, given in re.findall(r"auto (\w+)\((.*?)\) \{", text)}
     terms = [f for f in vars(formulas).values() if callable(f) and f.__module__ == formulas.__name__]
     assert len(terms) > 30
@@ -266,7 +266,7 @@ def test_what_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch):
 
 
 def test_importing_agauss_imports_no_cupy():
-    code = "import sys, agauss, agauss.cuda.backend; assert 'cupy' not in sys.modules"
+    code = "import sys, agauss, agauss.backends.cuda.backend; assert 'cupy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

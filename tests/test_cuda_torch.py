@@ -9,7 +9,7 @@ import pytest
 from cuda_devices import HostRuntime, over
 
 from agauss import arrays
-from agauss.cuda.backend import Backend
+from agauss.backends.cuda.backend import Backend
 
 torch = pytest.importorskip("torch")
 from agauss.integrations import torch as agt  # noqa: E402

@@ -18,10 +18,10 @@ from test_backends import OPERATIONS, WITH_ARRAYS, arrays, as_tuple
 
 import agauss as ag
 from agauss import arrays as libraries
-from agauss import blocks
-from agauss.blocks import Blocks
-from agauss.cpu import backend as loops
-from agauss.cpu import launch
+from agauss.backends import dask as blocks
+from agauss.backends.cpu import backend as loops
+from agauss.backends.cpu import threads
+from agauss.backends.dask import Blocks
 from agauss.random import Key
 
 ROOT = Path(ag.__file__).parent.parent
@@ -328,13 +328,13 @@ LARGE = (64, 4096)
 @pytest.fixture
 def parallel(monkeypatch):
     """The names of the threads that had the pool."""
-    had, run = [], launch._run_parallel
+    had, run = [], threads._run_parallel
 
     def spied(*args):
         had.append(threading.current_thread().name)
         return run(*args)
 
-    monkeypatch.setattr(launch, "_run_parallel", spied)
+    monkeypatch.setattr(threads, "_run_parallel", spied)
     return had
 
 
@@ -353,10 +353,10 @@ def test_blocks_are_computed_on_the_threads_that_dask_gives(scheduler, calls, pa
 
 def test_a_thread_alone_leaves_the_others_as_they_are(parallel):
     ones = np.ones(LARGE, np.float32)
-    with launch.alone(), launch.alone():
+    with threads.alone(), threads.alone():
         pass
-    with launch.alone():
-        with launch.alone():
+    with threads.alone():
+        with threads.alone():
             ag.std(ones)
         ag.std(ones)
         assert parallel == []
@@ -364,7 +364,7 @@ def test_a_thread_alone_leaves_the_others_as_they_are(parallel):
         other.start()
         other.join()
         assert parallel == ["other"]
-    with pytest.raises(ValueError, match="inside"), launch.alone():
+    with pytest.raises(ValueError, match="inside"), threads.alone():
         raise ValueError("inside")
     ag.std(ones)
     assert parallel == ["other", threading.current_thread().name]
@@ -390,8 +390,8 @@ CLUSTER = """
 import dask, numpy as np, dask.array as da, agauss as ag
 
 def threading_layer():
-    from agauss.cpu import launch
-    return launch.layer()
+    from agauss.backends.cpu import threads
+    return threads.layer()
 
 def main():
     from distributed import Client, LocalCluster

@@ -13,7 +13,7 @@ import torch
 
 import agauss as ag
 from agauss.arrays import NUMPY
-from agauss.cpu import launch
+from agauss.backends.cpu import threads
 from agauss.integrations import autograd as aga
 from agauss.integrations import torch as agt
 
@@ -35,15 +35,15 @@ def test_large_arrays_run_on_all_threads():
     step = one(ag.sample, big, big, rng=0)
     assert step.kernel == "map of sample"
     assert step.notes[0].startswith("half precision is turned into float32")
-    assert step.notes[1] == f"on {launch.threads()} threads" or launch.threads() == 1
+    assert step.notes[1] == f"on {threads.threads()} threads" or threads.threads() == 1
 
 
 def test_a_call_beside_another_says_so():
     big = np.zeros((512, 1024), np.float32)
     ag.kl(big, big)
-    with launch._pool:
+    with threads._pool:
         assert one(ag.kl, big, big).notes == ["on one thread: another call has Numba's threads"]
-    with launch.alone():
+    with threads.alone():
         assert one(ag.kl, big, big).notes == ["on one thread: its block has no more"]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agauss.arrays import NUMPY
-from agauss.reference import Reference
+from agauss.backends.array_api.backend import Reference
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks" / "gpu_report.py"

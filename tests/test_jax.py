@@ -17,8 +17,8 @@ from jax.test_util import check_grads
 
 import agauss as ag
 from agauss.integrations import jax as agj
-from agauss.noise import ArrayMaths
 from agauss.random import Key
+from agauss.words import ArrayMaths
 
 D = agj.DiagonalGaussianDistribution
 

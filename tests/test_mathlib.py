@@ -1,4 +1,4 @@
-"""exp, log, sincos and their kin, of agauss/cpu/mathlib.py and noise.py: errors in ulp against mpmath, edges, and bits
+"""exp, log, sincos and their kin, of cpu/mathlib.py and maths/noise.py: errors in ulp against mpmath, edges, and bits
 that do not depend on where in an array an element stands.
 
 The bounds asserted are those of docs/numerics.md; the comments beside them give the largest errors found: for float32
@@ -15,8 +15,8 @@ from mpmath import mp, mpf
 from numba import njit
 
 import agauss as ag
-from agauss import noise
-from agauss.cpu import loops, mathlib  # noqa: F401 - loops hands the functions of noise.py to Numba
+from agauss.backends.cpu import loops, mathlib  # noqa: F401 - loops hands the functions of noise.py to Numba
+from agauss.maths import noise
 
 ROOT = Path(__file__).parents[1]
 DTYPES = (np.float32, np.float64)

@@ -12,9 +12,10 @@ from mpmath import mp, mpf
 from oracles import same_bits
 
 import agauss as ag
-from agauss import noise
-from agauss.cpu import loops, mathlib  # noqa: F401 - loops hands the functions of noise.py to Numba
+from agauss.backends.cpu import loops, mathlib  # noqa: F401 - loops hands the functions of noise.py to Numba
+from agauss.maths import noise
 from agauss.random import Key
+from agauss.words import IntegerMaths
 
 MASK32 = 2**32 - 1
 FLOATS = (np.float32, np.float64)
@@ -99,7 +100,7 @@ def by_numba(counters, keys):
 
 
 def by_pythons_integers(counters, keys):
-    maths = noise.IntegerMaths()
+    maths = IntegerMaths()
     pairs = zip(counters.tolist(), keys.tolist(), strict=True)
     return np.array([noise.philox(maths, *c, *k) for c, k in pairs], np.uint64)
 

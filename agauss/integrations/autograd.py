@@ -15,7 +15,7 @@ import numpy as np
 import agauss
 from agauss import arrays, ops
 from agauss.integrations import need
-from agauss.noise import as_key
+from agauss.keys import as_key
 
 need("autograd", "autograd")
 import autograd.numpy as anp  # noqa: E402

@@ -17,7 +17,7 @@ import agauss
 from agauss import ops
 from agauss.arrays import is_number
 from agauss.integrations import need
-from agauss.noise import Key, as_key
+from agauss.keys import Key, as_key
 
 jax = need("jax", "jax")
 jnp = need("jax.numpy", "jax")

@@ -19,7 +19,8 @@ from agauss import ops
 from agauss import options as checks
 from agauss.arrays import NUMPY, floating, is_number, library_of
 from agauss.integrations import need
-from agauss.noise import MASK32, Key, as_key
+from agauss.keys import Key, as_key
+from agauss.maths.noise import MASK32
 from agauss.options import BOUND_KINDS, DEFAULT_LIMITS, check_index, flag_of, halves, sizes_of
 
 torch = need("torch", "torch")

@@ -6,7 +6,7 @@ agauss/__init__.py says what they have in common: broadcasting, units, dtypes, b
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from agauss.noise import Once
+from agauss.keys import Once
 from agauss.operations import OPERATIONS
 from agauss.ops import divergences, likelihoods, moments, sampling
 from agauss.ops.divergences import *

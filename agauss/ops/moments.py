@@ -3,10 +3,10 @@
 from typing import Any
 
 from agauss.arrays import like, operands
+from agauss.backends.protocol import Pass
 from agauss.execution import Outs, pull_back, value
 from agauss.operations import CLAMP, ENTROPY, MODE, SATURATED, STD, VAR
 from agauss.options import DEFAULT_LIMITS, Axis, axes_of, bounds_of
-from agauss.protocol import Pass
 
 __all__ = [
     "clamp",

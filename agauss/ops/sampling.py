@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from agauss.arrays import library_of, operands
+from agauss.backends.protocol import Noise
+from agauss.backends.strides import row_major
 from agauss.execution import (
     Outs,
     backward,
@@ -20,10 +22,9 @@ from agauss.execution import (
     pull_back,
     value,
 )
-from agauss.noise import Noise, as_key, same_key
+from agauss.keys import as_key, same_key
 from agauss.operations import SAMPLE, SAMPLE_AND_KL
 from agauss.options import DEFAULT_LIMITS, Axis, block_of, check_index, halves, sizes_of
-from agauss.strides import row_major
 
 __all__ = [
     "sample",
@@ -122,7 +123,7 @@ def sample_vjp(
         return pull_back(SAMPLE, (mean, logvar), cotangent, bounds=(bounds,), rng=rng, index=index, out=out)
     g = cotangent_for(cotangent, sizes + given.shape, given.dtype, given)
     index = None if index is None else check_index(index, given.library, given.shape)
-    key = same_key(rng)
+    words = same_key(rng).words()
     check_outs(out, given)
     xp, widest = given.library.xp, given.library.widest
     with given.library.on(given.arrays[0]), np.errstate(all="ignore"):  # inf and NaN are results, not accidents
@@ -131,7 +132,7 @@ def sample_vjp(
         for number in range(g.shape[0]):
             work, cotangents = backward(SAMPLE, given, (g[number, ...],), bounds=(bounds,))
             work = work._replace(dtypes=(given.wide,) * len(total))
-            one = gradients(work, given, cotangents, Noise(key, number, index))
+            one = gradients(work, given, cotangents, Noise(words, number, index))
             total = tuple(a + xp.astype(b, widest) for a, b in zip(total, one, strict=True))
         return delivered([xp.astype(a, given.dtype) for a in total], given.library, out)
 
@@ -192,7 +193,7 @@ def sample_block(
     work = forward(SAMPLE, given, bounds=(bounds,))
     if out is not None:
         check_out(out, given.library, given.shape, given.dtype)
-    noise = Noise(as_key(key, "key"), strides=row_major((0, *events))).at(place)
+    noise = Noise(as_key(key, "key").words(), strides=row_major((0, *events))).at(place)
     return compute(work, given, noise, out)[0]
 
 

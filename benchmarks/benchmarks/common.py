@@ -14,7 +14,7 @@ import numpy as np
 
 import agauss as ag
 from agauss.arrays import library_of
-from agauss.reference import Reference
+from agauss.backends.array_api.backend import Reference
 
 MAIN, LARGE = "256x8x64x64", "1024x8x64x64"  # latents of 512 x 512 images, as Stable Diffusion has them
 SHAPES = [

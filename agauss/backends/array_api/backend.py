@@ -7,10 +7,12 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from agauss import coefficients, formulas, noise, trail
-from agauss.noise import MASK32, ArrayMaths, Noise, has_64_bits
-from agauss.protocol import Pass
-from agauss.strides import row_major
+from agauss.backends import steps
+from agauss.backends.protocol import Noise, Pass
+from agauss.backends.strides import row_major
+from agauss.maths import coefficients, formulas, noise
+from agauss.maths.noise import MASK32
+from agauss.words import ArrayMaths, has_64_bits
 
 Shape = tuple[int, ...]
 Limits = Sequence[tuple[int, str, float, float]]
@@ -46,8 +48,8 @@ class Reference:
         xp = self.xp
         raw = [a if a.dtype in (xp.float32, xp.float64) else xp.astype(a, xp.float32) for a in arrays]
         real = "float64" if raw[0].dtype == xp.float64 else "float32"
-        trail.step("array-API form", work.term.__name__, real, self.name)
-        trail.copy("at every operation of the formula: its result, as large as the arguments")
+        steps.step("array-API form", work.term.__name__, real, self.name)
+        steps.copy("at every operation of the formula: its result, as large as the arguments")
         if noise is not None:
             raw.append(normals(xp, noise, work.shape, raw[0], self.of_blocks))
         return self.evaluate(work.term, raw, work.bounds, work.cotangents)
@@ -221,9 +223,9 @@ def normals(xp: Any, n: Noise, shape: Shape, like: Any, of_blocks: Callable[...,
         first, rest = divmod(n.start, prod(shape[1:]))
         if rest == 0:  # whole samples, whose ids are fewer than their elements
             ids = np.arange(shape[0] if shape else 1, dtype=np.uint64) + np.uint64(first)
-            n = Noise(n.key, n.draw, ids)
+            n = Noise(n.words, n.draw, ids)
     if n.strides is not None:
-        return xp.reshape(normals(xp, Noise(n.key, n.draw, _elements(n, shape)), (size,), like, of_blocks), shape)
+        return xp.reshape(normals(xp, Noise(n.words, n.draw, _elements(n, shape)), (size,), like, of_blocks), shape)
     if n.index is None:
         low, high = m.halves("block", xp.arange(-(-size // per_block), dtype=dtype, **where))
         return xp.reshape(of_blocks(m, n, low, high, bits, like)[:size], shape)
@@ -273,7 +275,7 @@ def _id_words(m: Words, index: Any) -> tuple[Any, Any]:
 
 def words_of(m: Words, n: Noise, low: Any, high: Any) -> Any:
     """The four words of each block."""
-    seed_low, seed_high, stream = n.key.words()
+    seed_low, seed_high, stream = n.words
     shape = tuple(getattr(seed_low, "shape", ()))
     if shape != ():
         raise ValueError(f"rng must be one key; got {shape} of them: map over them")

@@ -1,4 +1,4 @@
-"""Where the numbers in agauss/coefficients.py come from: run this file to print that one.
+"""Where the numbers in agauss/maths/coefficients.py come from: run this file to print that one.
 
 Each table holds a polynomial that interpolates its function at the Chebyshev nodes of an interval, solved in 60
 digits and rounded to the nearest float32 or float64 once. That is within a small factor of the minimax polynomial and
@@ -63,7 +63,7 @@ def literal(x):
 
 
 if __name__ == "__main__":
-    print('"""The numbers of mathlib and reference, made by docs/minimax.py; polynomials are lowest power first."""')
+    print('"""The numbers of mathlib and reference, made by tools/minimax.py; polynomials are lowest power first."""')
     for dtype, (bits, bound) in DTYPES.items():
         print()
         for name, table in TABLES.items():

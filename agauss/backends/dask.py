@@ -15,10 +15,9 @@ from dask.array.core import common_blockdim, normalize_chunks
 from dask.array.utils import meta_from_array
 from dask.layers import ArraySliceDep
 
-from agauss import trail
-from agauss.noise import Noise
-from agauss.protocol import Pass
-from agauss.strides import row_major
+from agauss.backends import steps
+from agauss.backends.protocol import Noise, Pass
+from agauss.backends.strides import row_major
 
 Shape = tuple[int, ...]
 
@@ -70,8 +69,8 @@ class Blocks:
             inputs += [da.from_array(index, chunks=chunks[:1]), whole[:1]]  # each block gets its own ids
 
         name = work.term.__name__
-        trail.step("Dask blocks", name, "each block's own dtype", "dask")
-        trail.note(f"{prod(map(len, chunks))} tasks, one for each block, by its own library's backend when computed")
+        steps.step("Dask blocks", name, "each block's own dtype", "dask")
+        steps.note(f"{prod(map(len, chunks))} tasks, one for each block, by its own library's backend when computed")
         task = partial(_of_block, library_of=self.library_of, work=work, noise=noise, indexed=index is not None)
         kinds: list[tuple[Any, dict[int, int]]] = [(dtype, {}) for dtype in dtypes]
         if work.axes is not None:

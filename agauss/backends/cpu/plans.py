@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from agauss.cpu import memory
-from agauss.strides import coalesce, in_elements
+from agauss.backends.cpu import memory
+from agauss.backends.strides import coalesce, in_elements
 
 CHUNK, LANES = 65536, 64  # loops.py says what they are
 

@@ -1,6 +1,6 @@
 """How Numba kernels read a work descriptor and move tiles between arrays and scratch memory; knows no formula.
 
-A descriptor is a vector of int64, written by layout.py and laid out by the constants below. It names no dtype but the
+A descriptor is a vector of int64, written by plans.py and laid out by the constants below. It names no dtype but the
 code of each array's storage, so a kernel exists once for each dtype that it computes in. An array is read where it
 lies if its next elements are adjacent and of the computing dtype, and otherwise copied, a tile at a time, to scratch.
 """
@@ -10,8 +10,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
-from agauss import noise
-from agauss.cpu import mathlib
+from agauss.backends.cpu import mathlib
+from agauss.maths import noise
 
 TILE = 1024  # elements moved and computed at a time: a handful of tiles fit in the first-level cache
 SHORT = 8  # columns in rows that are copied column by column

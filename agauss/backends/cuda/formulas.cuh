@@ -1,4 +1,4 @@
-// Made from agauss/formulas.py by docs/mirror.py.
+// Made from agauss/maths/formulas.py by tools/mirror.py.
 
 namespace agauss {
 

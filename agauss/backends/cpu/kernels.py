@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
-from agauss import formulas
-from agauss.cpu import cache
+from agauss.backends.cpu import cache
+from agauss.maths import formulas
 
 Limits = tuple[tuple[int, str, float, float], ...]  # inputs' positions, their kinds of bound, low and high
 
@@ -95,7 +95,7 @@ def _named(spec: Spec) -> tuple[object, ...]:
 
 
 def _compile(spec: Spec | None, name: str) -> Any:
-    from agauss.cpu import loops
+    from agauss.backends.cpu import loops
 
     if spec is None:
         return loops.make_parallel(name)

@@ -1,4 +1,4 @@
-// Made from agauss/coefficients.py by docs/mirror.py.
+// Made from agauss/maths/coefficients.py by tools/mirror.py.
 
 namespace agauss {
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agauss import trail
-from agauss.cuda.source import ITEMSIZE, Spec
-from agauss.noise import NORMALS_PER_BLOCK, Noise
-from agauss.protocol import Pass
-from agauss.strides import coalesce, in_elements, row_major
+from agauss.backends import steps
+from agauss.backends.cuda.source import ITEMSIZE, Spec
+from agauss.backends.protocol import Noise, Pass
+from agauss.backends.strides import coalesce, in_elements, row_major
+from agauss.maths.noise import NORMALS_PER_BLOCK
 
 Shape = tuple[int, ...]
 Form = tuple[Shape, Shape, str, int]  # shape, strides, dtype, how far off 16 bytes its address is
@@ -67,7 +67,7 @@ class Backend:
             sinks = results if outs is None else [self._apart(out, arrays) for out in results]
             forms = tuple(map(self._form, arrays)), tuple([None if a is None else self._form(a) for a in sinks])
             launch = _prepare(work, *forms, *_of_noise(noise, work.shape))
-            if trail.watching():
+            if steps.watching():
                 _tell(launch.spec)
             total = self.launched(launch, work, arrays, sinks, noise)
             for sink, out in zip(sinks, results, strict=True):
@@ -101,7 +101,7 @@ class Backend:
             words[place] = runtime.address(a)
         index = _room = None  # kept until the launch
         if noise is not None:
-            seed_low, seed_high, stream = noise.key.words()
+            seed_low, seed_high, stream = noise.words
             words[SEED_LOW : STREAM + 1] = seed_low, seed_high, noise.draw, stream
             words[launch.noise] = noise.start
             if noise.index is not None:
@@ -300,11 +300,11 @@ def _prepare(
 def _tell(spec: Spec | None) -> None:
     if spec is None:
         return
-    trail.step("CUDA kernel", f"{spec.loop} of {spec.term}", spec.real, "cupy")
+    steps.step("CUDA kernel", f"{spec.loop} of {spec.term}", spec.real, "cupy")
     if not spec.whole:
-        trail.note("rows are not whole, aligned vectors of 16 bytes: their ends are masked")
+        steps.note("rows are not whole, aligned vectors of 16 bytes: their ends are masked")
     if any(dtype is not None and step == 2 for dtype, step in (*spec.inputs, *spec.outputs)):
-        trail.note("an array whose last axis is not adjacent in memory is read element by element")
+        steps.note("an array whose last axis is not adjacent in memory is read element by element")
 
 
 def _two(positions: Sequence[int]) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agauss import trail
+from agauss.backends import steps
 
 PARTS_PER_THREAD = 4  # enough to even out threads that start late
 
@@ -81,8 +81,8 @@ def alone() -> Iterator[None]:
 def run(kernel: Any, descriptor: int, tasks: int) -> None:
     """Call kernel(descriptor, first, last) over all of the tasks; `descriptor` is an address."""
     if tasks < 2 or _forked or _own.alone or not _pool.acquire(blocking=False):
-        if trail.watching():
-            trail.note(f"on one thread: {_reason(tasks)}")
+        if steps.watching():
+            steps.note(f"on one thread: {_reason(tasks)}")
         kernel(descriptor, 0, tasks)
         return
     try:
@@ -104,12 +104,12 @@ def _run_parallel(kernel: Any, descriptor: int, tasks: int) -> None:
     global _parallel
     n = threads()
     if n == 1:
-        trail.note("on one thread: Numba has no more")
+        steps.note("on one thread: Numba has no more")
         kernel(descriptor, 0, tasks)
         return
     if _parallel is None:
-        from agauss.cpu.kernels import parallel
+        from agauss.backends.cpu.kernels import parallel
 
         _parallel = parallel()
-    trail.note(f"on {n} threads")
+    steps.note(f"on {n} threads")
     _parallel(kernel.address, descriptor, tasks, min(tasks, PARTS_PER_THREAD * n))

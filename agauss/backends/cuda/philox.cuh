@@ -1,4 +1,4 @@
-// Made from agauss/noise.py by docs/mirror.py.
+// Made from agauss/maths/noise.py by tools/mirror.py.
 
 namespace agauss {
 

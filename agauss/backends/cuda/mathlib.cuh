@@ -1,4 +1,4 @@
-// Made from agauss/cpu/mathlib.py by docs/mirror.py.
+// Made from agauss/backends/cpu/mathlib.py by tools/mirror.py.
 
 namespace agauss {
 

@@ -1,4 +1,4 @@
-"""Where coefficients.cuh, philox.cuh, mathlib.cuh and formulas.cuh of agauss/cuda come from: run this to write them.
+"""Where coefficients, philox, mathlib and formulas.cuh of agauss/backends/cuda come from: run this to write them.
 
 They are the Python functions of coefficients.py, noise.py, cpu/mathlib.py and formulas.py in C++: the same names,
 arguments and operations in the same order, so that a GPU computes the very bits that Numba's loops do.
@@ -8,7 +8,7 @@ tests/test_cuda_source.py sees that they are up to date. What the functions are 
 import ast
 from pathlib import Path
 
-from agauss import coefficients
+from agauss.maths import coefficients
 
 PACKAGE = Path(__file__).parents[1] / "agauss"
 FUNCTION = "__device__ __forceinline__"
@@ -121,7 +121,7 @@ def mirror(path, keep):
 
 
 def page(path, text):
-    head = f"// Made from agauss/{path} by docs/mirror.py."
+    head = f"// Made from agauss/{path} by tools/mirror.py."
     return f"{head}\n\nnamespace agauss {{\n\n{text}\n\n}}  // namespace agauss\n"
 
 
@@ -137,7 +137,7 @@ def numbers():
             literals = ", ".join(c.hex() + ("f" if real == "float" else "") for c in given)
             value = f"horner(x, {literals})" if kind == "polynomial" else literals
             parts.append(f"{FUNCTION} {real} {kind}({name}, {real}{argument}) {{ return {value}; }}")
-    return page("coefficients.py", "\n".join(parts))
+    return page("maths/coefficients.py", "\n".join(parts))
 
 
 def is_term(node):
@@ -151,11 +151,11 @@ def is_inlined(node):
 
 FILES = {
     "coefficients.cuh": numbers,
-    "philox.cuh": lambda: mirror("noise.py", is_term),
-    "mathlib.cuh": lambda: mirror("cpu/mathlib.py", is_inlined),
-    "formulas.cuh": lambda: mirror("formulas.py", is_term),
+    "philox.cuh": lambda: mirror("maths/noise.py", is_term),
+    "mathlib.cuh": lambda: mirror("backends/cpu/mathlib.py", is_inlined),
+    "formulas.cuh": lambda: mirror("maths/formulas.py", is_term),
 }
 
 if __name__ == "__main__":
     for name, text in FILES.items():
-        (PACKAGE / "cuda" / name).write_text(text())
+        (PACKAGE / "backends" / "cuda" / name).write_text(text())

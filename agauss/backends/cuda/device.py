@@ -10,7 +10,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-from agauss.cuda.source import ENTRY, Spec, architecture, cubin_file, source
+from agauss.backends.cuda.source import ENTRY, Spec, architecture, cubin_file, source
 
 OLDEST_CUPY = 14  # older ones cannot load the wheels' NVRTC, and do not know the protocol of streams
 COUNTERS = 65536

@@ -1,6 +1,6 @@
 """How many instructions of sm_90 a float32 element costs in each CUDA kernel: no GPU is needed, but NVRTC and nvdisasm.
 
-python benchmarks/instructions.py [path of nvdisasm]
+python tools/instructions.py [path of nvdisasm]
 """
 
 import re
@@ -15,8 +15,8 @@ import numpy as np
 
 import agauss as ag
 from agauss.arrays import NUMPY
-from agauss.cuda import source
-from agauss.cuda.backend import Backend
+from agauss.backends.cuda import source
+from agauss.backends.cuda.backend import Backend
 
 P, X = np.zeros((64, 8, 64, 64), np.float32), np.zeros((64, 4, 64, 64), np.float32)
 Q, KL = ag.DiagonalGaussianDistribution(P), np.zeros(64, np.float32)

@@ -22,10 +22,31 @@ class Pass(NamedTuple):
     cotangents: int = 0  # how many of the arrays are cotangents, which come first
 
 
+class Noise(NamedTuple):
+    """What a backend needs to make the noise of an array: `index` holds the sample ids, or is None for 0, 1, 2, ...
+
+    An array that is a block of a larger one says where: `start` is the linear index there of its first element, but for
+    what `index` adds, and `strides` are the steps of that index along its axes.
+    """
+
+    words: tuple[Any, Any, Any]  # of the key: the lower and upper 32 bits of its seed, and its stream
+    draw: int = 0
+    index: Any = None
+    strides: tuple[int, ...] | None = None
+    start: int = 0
+
+    def at(self, place: Sequence[int]) -> "Noise":
+        """The noise of a block that begins at a place in the array of which `strides` says the steps."""
+        strides = self.strides or ()
+        first = 0 if self.index is None else 1  # the index says where the block lies along its first axis
+        start = self.start + sum([n * step for n, step in zip(place[first:], strides[first:], strict=True)])
+        return self._replace(start=(start + 2**63) % 2**64 - 2**63)  # modulo 2^64, as the kernels count
+
+
 class Plan(Protocol):
     """A pass over arrays of known forms: shapes, strides and dtypes."""
 
-    def __call__(self, arrays: Sequence[Any], noise: Any = None) -> tuple[Any, ...] | None:
+    def __call__(self, arrays: Sequence[Any], noise: Noise | None = None) -> tuple[Any, ...] | None:
         """What `Backend.run` gives; None where an array's memory does not lie as the plan's arrays did."""
 
 
@@ -33,9 +54,9 @@ class Backend(Protocol):
     """What computes a pass, for the arrays of one library or more."""
 
     def run(
-        self, work: Pass, arrays: Sequence[Any], noise: Any = None, outs: Sequence[Any] | None = None
+        self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Sequence[Any] | None = None
     ) -> tuple[Any, ...]:
         """The values kept, in `outs` where they are given, and after them the sum, if there is one."""
 
-    def plan(self, work: Pass, arrays: Sequence[Any], noise: Any = None) -> Plan | None:
+    def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None) -> Plan | None:
         """The pass for arrays of the same forms as these; None where each call is to be looked at."""

@@ -12,10 +12,9 @@ from numba import cfunc, prange, types
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import intrinsic, overload, register_jitable
 
-from agauss import formulas, noise
-from agauss.cpu import mathlib
-from agauss.cpu.mathlib import like
-from agauss.cpu.memory import (
+from agauss.backends.cpu import mathlib
+from agauss.backends.cpu.mathlib import like
+from agauss.backends.cpu.memory import (
     COLUMNS,
     EXTENTS,
     FINAL,
@@ -41,6 +40,7 @@ from agauss.cpu.memory import (
     store,
     target,
 )
+from agauss.maths import formulas, noise
 
 LANES = 64  # sums run in this many lanes, whatever the vector width
 CHUNK = 65536  # elements of a row that make one task, and one partial sum

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from agauss import formulas
-from agauss.noise import NORMALS_PER_BLOCK, Noise, normal_pair
-from agauss.reference import Limits, Reference, Words, words_of
+from agauss.backends.array_api.backend import Limits, Reference, Words, words_of
+from agauss.backends.protocol import Noise
+from agauss.maths import formulas
+from agauss.maths.noise import NORMALS_PER_BLOCK, normal_pair
 
 
 class Traced(Reference):

@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agauss import trail as steps
-from agauss.cpu import launch, layout, memory
-from agauss.cpu.kernels import Spec, kernel
-from agauss.cpu.layout import DISCARDED, INFINITY, Array
-from agauss.noise import Noise
-from agauss.protocol import Pass, Shape
-from agauss.strides import row_major
+from agauss.backends import steps
+from agauss.backends.cpu import memory, plans, threads
+from agauss.backends.cpu.kernels import Spec, kernel
+from agauss.backends.cpu.plans import DISCARDED, INFINITY, Array
+from agauss.backends.protocol import Noise, Pass, Shape
+from agauss.backends.strides import row_major
 
 PARALLEL_FROM = 32768  # elements; under this a second thread costs more than it brings
 Results = Sequence[np.ndarray | None]
@@ -128,7 +127,7 @@ class Loop(NamedTuple):
         index = None  # kept until the kernel has run
         if noise is not None:
             d[slot] = noise.start
-            seed_low, seed_high, stream = noise.key.words()
+            seed_low, seed_high, stream = noise.words
             d[memory.SEED_LOW : memory.STREAM + 1] = seed_low, seed_high, noise.draw, stream
             if noise.index is not None:
                 index = np.ascontiguousarray(noise.index).astype(np.uint64).view(np.int64)
@@ -143,7 +142,7 @@ class Loop(NamedTuple):
             sums = np.empty(self.partials) if self.partials else total
             d[memory.SUMS] = address(sums)
         if self.parallel:
-            launch.run(self.kernel, address(d), self.tasks)
+            threads.run(self.kernel, address(d), self.tasks)
         else:
             self.kernel(address(d), 0, self.tasks)
         if total is not None and self.partials:
@@ -194,7 +193,7 @@ def _prepare(
         _two([position - work.cotangents for position in positions]) if work.cotangents else (-1, -1),
         work.summed,
     )
-    found = layout.plan(shape, axes, tuple(entries), indexed, work.total == compute)
+    found = plans.plan(shape, axes, tuple(entries), indexed, work.total == compute)
     return Loop(
         kernel(spec),
         found.template,

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agauss import formulas
+from agauss.maths import formulas
 
 HERE = Path(__file__).parent
 FILES = ("intrinsics.cuh", "coefficients.cuh", "philox.cuh", "mathlib.cuh", "formulas.cuh", "kernels.cu")

@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, register_jitable
 
-from agauss import coefficients, noise
+from agauss.maths import coefficients, noise
 
 _vocabulary = sys.modules[__name__]
 inlined = register_jitable(forceinline=True)  # a call left in a loop's body keeps it from its vectors

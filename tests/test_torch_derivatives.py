@@ -268,8 +268,10 @@ def test_compiled_functions_keep_tangents_or_say_that_they_cannot():
 
     want = (a + 0.5 * (a.exp() - 1)).sum(-1)
     assert_same(dual_tangent(torch.compile(kl, backend="aot_eager"), a), want)
+    torch._dynamo.reset()
     with pytest.raises(torch._dynamo.exc.Unsupported, match="disable"):
         dual_tangent(torch.compile(kl, backend="aot_eager", fullgraph=True), a)
+    torch._dynamo.reset()
     whole = torch.compile(lambda a, t: torch.func.jvp(kl, (a,), (t,)), backend="inductor", fullgraph=True)
     assert_same(whole(a, torch.ones_like(a)), (kl(a), want))
 

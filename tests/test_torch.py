@@ -586,3 +586,111 @@ def test_a_list_of_generators_stands_alone():
             q.sample(generators, **options)
     with pytest.raises(TypeError, match="beside a list of generators"):
         q.sample(7, generator=generators)
+
+
+# Tensors of every kind that PyTorch has
+
+
+def test_views_that_hold_other_numbers_than_their_memory_are_read():
+    conjugate = torch.complex(normal(2, 8), normal(2, 8, seed=1)).conj()
+    p = conjugate.imag.requires_grad_()
+    assert p.is_neg()
+    assert torch.equal(Q(p).kl(), Q(p.resolve_neg()).kl())
+    (got,) = torch.autograd.grad(Q(p).kl(), p, conjugate.imag[:, 0])
+    leaf = p.detach().clone().requires_grad_()
+    (want,) = torch.autograd.grad(Q(leaf).kl(), leaf, conjugate.imag[:, 0].clone())
+    assert torch.equal(got, want)
+    nothing = torch._efficientzerotensor((2, 8))
+    assert torch.equal(Q(nothing).kl(), torch.zeros(2))
+
+
+@pytest.mark.parametrize("rng", [7, 2**64 - 1, KEY, None, torch.Generator()])
+def test_the_default_device_does_not_matter(rng):
+    p = normal(2, 8)
+    with torch.device("meta"):
+        z = Q(p).sample(rng, index=[3, 2**63])
+        kl, nll = Q(p).kl(), agt.nll(p, 0.0, 1.0)
+    assert torch.isfinite(z).all()
+    assert torch.equal(kl, Q(p).kl())
+    assert torch.equal(nll, agt.nll(p, 0.0, 1.0))
+    if isinstance(rng, (int, Key)):
+        assert torch.equal(z, Q(p).sample(rng, index=[3, 2**63]))
+
+
+BIG = (2**64 - 1, 2**63, 3)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        list(BIG),
+        BIG,
+        np.array(BIG, np.uint64),
+        np.array(BIG[::-1], np.uint64)[::-1],
+        torch.tensor(BIG, dtype=torch.uint64),
+    ],
+    ids=["list", "tuple", "array", "reversed array", "tensor"],
+)
+def test_ids_have_64_bits(index):
+    a = normal(3, 4)
+    want = torch.from_numpy(ag.sample(a.numpy(), a.numpy(), rng=7, index=list(BIG)))
+    assert torch.equal(agt.sample(a, a, rng=7, index=index), want)
+    by_vmap = torch.func.vmap(lambda i, a: agt.sample(a[None], a[None], rng=7, index=i[None])[0])
+    ids = torch.tensor(BIG, dtype=torch.uint64)
+    torch.testing.assert_close(by_vmap(ids, a), want, rtol=1e-14, atol=1e-14)  # exp is PyTorch's
+    # Over the ids alone.
+    found = torch.func.vmap(lambda i: agt.sample(a[:1], a[:1], rng=7, index=i[None])[0])(ids)
+    torch.testing.assert_close(found, torch.cat([agt.sample(a[:1], a[:1], rng=7, index=[i]) for i in BIG]))
+
+
+def test_negative_ids_are_refused_under_vmap_too():
+    a = normal(3, 1, 4)
+    for index in ([-1], np.array([-1]), (-1,), range(-1, 0)):
+        for call in (agt.sample, torch.func.vmap(agt.sample), torch.compile(torch.func.vmap(agt.sample))):
+            torch._dynamo.reset()
+            tensors = (a[0], a[0]) if call is agt.sample else (a, a)
+            with pytest.raises(ValueError, match="index must not be negative; got"):
+                call(*tensors, rng=7, index=index)
+
+
+def test_a_list_of_no_generators_is_for_a_batch_of_none():
+    p = torch.zeros(0, 8, 5, dtype=torch.float16, requires_grad=True)
+    z = Q(p).sample([])
+    assert (z.shape, z.dtype, z.requires_grad) == ((0, 4, 5), torch.float16, True)
+    with pytest.raises(ValueError, match="one for each of 2 samples; got 0"):
+        Q(torch.zeros(2, 8)).sample([])
+
+
+def test_a_point_refuses_what_a_distribution_refuses():
+    q = Q(normal(3, 8), deterministic=True)
+    generators = [torch.Generator().manual_seed(k) for k in range(3)]
+    before = [g.get_state() for g in generators]
+    assert torch.equal(q.sample(generators), q.mean)
+    assert torch.equal(q.sample(index=range(3)), q.mean)
+    assert torch.equal(q.sample(np.random.default_rng(1)), q.mean)
+    assert all(torch.equal(g.get_state(), b) for g, b in zip(generators, before, strict=True))
+    for call in (q.sample, q.sample_and_kl):
+        for rng in (-1, 2**64, "7", 1.5):
+            with pytest.raises((TypeError, ValueError), match="rng must be"):
+                call(rng)
+        for index in ([0, 1], [0.5, 1, 2], [-1, 0, 1]):
+            with pytest.raises((TypeError, ValueError), match="index must"):
+                call(index=index)
+        with pytest.raises(TypeError, match=r"generator must be a torch\.Generator"):
+            call(generator=7)
+        with pytest.raises(TypeError, match="rng and generator must not both be given"):
+            call(7, generator=generators[0])
+    with pytest.raises(ValueError, match="one for each of 3 samples; got 2"):
+        q.sample(generators[:2])
+    with pytest.raises(TypeError, match="rng must be"):
+        q.sample([1, 2, "3"])
+
+
+def test_autocast_may_mix_the_dtypes_of_mean_and_logvar():
+    mean, logvar = normal(2, 4, dtype=torch.bfloat16), normal(2, 4, seed=1, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        q = Q.from_mean_logvar(mean, logvar)
+        assert torch.equal(q.kl(), agt.kl(mean, logvar, axis=1))
+        assert q.sample(7).dtype == torch.float32
+    with pytest.raises(TypeError, match="logvar must have the dtype of mean, bfloat16; got float32"):
+        Q.from_mean_logvar(mean, logvar)

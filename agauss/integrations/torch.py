@@ -207,7 +207,14 @@ class Operator:
 
     @staticmethod
     def _operator(name: str, schema: str, run: Callable[..., Any], fake: Callable[..., Any]) -> Any:
-        made = torch.library.custom_op(f"agauss::{name}", run, mutates_args=(), schema=schema, **UNSAFE_IN_GRAPHS)
+        def checked(*args: Any) -> Any:
+            if forward_ad._current_level >= 0 and torch._C._is_fwd_grad_enabled() and _has_tangents(args):
+                raise NotImplementedError(
+                    f"torch.ops.agauss.{name} takes no tensors with tangents; agauss.integrations.torch's functions do"
+                )
+            return run(*args)
+
+        made = torch.library.custom_op(f"agauss::{name}", checked, mutates_args=(), schema=schema, **UNSAFE_IN_GRAPHS)
         made.register_fake(fake)
         return made
 
@@ -493,6 +500,10 @@ def _eager(tensors: Sequence[Any]) -> bool:
 def _watched() -> bool:
     """Whether torch.func, batched gradients or forward-mode AD look on."""
     return bool(torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0)
+
+
+def _has_tangents(args: Sequence[Any]) -> bool:
+    return any(forward_ad.unpack_dual(a, level=0).tangent is not None for a in args if isinstance(a, torch.Tensor))
 
 
 def _batched(gradients: Sequence[Any]) -> bool:

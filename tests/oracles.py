@@ -214,6 +214,7 @@ def plain_words(counter, key):
 
 def plain_normals(seed, stream, draw, elements, dtype):
     """The normals of elements, an array of uint64, in long double; the words are rounded to the dtype first."""
+    shape, elements = np.shape(elements), np.ravel(elements)  # arrays wrap around in silence, numbers do not
     bits, per_block = (64, 2) if dtype == "float64" else (32, 4)
     dtype = np.float64 if bits == 64 else np.float32
     block, place = elements // np.uint64(per_block), elements % np.uint64(per_block)
@@ -227,8 +228,13 @@ def plain_normals(seed, stream, draw, elements, dtype):
     u = length.astype(dtype) * dtype(2.0**-bits) + dtype(2.0 ** (-bits - 1))
     quarters = (turn + np.uint64(2 ** (bits - 3))) >> np.uint64(bits - 2)
     rest = (turn - (quarters << np.uint64(bits - 2))).view(np.int64)  # modulo 2^64: a turn of 64 bits begins anew
-    angle = quarters * (PI / 2) + rest.astype(dtype).astype(np.longdouble) * (PI / np.longdouble(2) ** (bits - 1))
-    return np.sqrt(-2 * np.log(u.astype(np.longdouble))) * np.where(place % 2 == 0, np.cos(angle), np.sin(angle))
+    angle = rest.astype(dtype).astype(np.longdouble) * (PI / np.longdouble(2) ** (bits - 1))
+    sine, cosine = np.sin(angle), np.cos(angle)  # of the rest alone, lest a sum with quarters lose its digits
+    turned = np.choose(
+        ((quarters + place % 2 * 3) % 4).astype(np.int64), [cosine, -sine, -cosine, sine]
+    )  # sin(a) = cos(a - quarter)
+    normals = np.sqrt(-2 * np.log(u.astype(np.longdouble))) * turned
+    return normals.reshape(shape)
 
 
 # mpmath

@@ -1,12 +1,19 @@
-"""What the fuzzer draws: shapes, layouts in memory, values, bounds, ids and keys; knows nothing of agauss."""
+"""What the fuzzer draws: shapes, layouts in memory, values, bounds, ids and keys; knows nothing of agauss.
 
+A draw of hypothesis takes longer than a call of agauss, so a case is made of a few numbers. 0 is the plainest: an array
+that is contiguous, a part that is the whole.
+"""
+
+import itertools
+import random
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
 from oracles import numpy_dtype
 
-EXTENTS = (*(1, 2, 3, 4) * 5, 0)
+EXTENTS = (1, 2, 3, 4, 0)
 LONG = (63, 64, 65, 1000, 1023, 1024, 1025, 2049)  # about the lanes of a sum, and a tile
 STEPS = (1, 1, 1, 2, 3, -1, -2)
 PACKINGS = {  # bytes between items, of items of n bytes, and bytes before the first
@@ -37,14 +44,18 @@ class Layout(NamedTuple):
     packing: str
 
 
-class Argument(NamedTuple):
-    """An array to be made, small and printable."""
+class Argument:
+    """An array to be made: small and printable."""
 
-    shape: tuple[int, ...]
-    layout: Layout
-    spread: bool  # over the whole shape, by strides of 0
-    scale: float
-    seed: int
+    def __init__(self, shape, seed):
+        self.shape, self.seed = shape, seed
+        rng, rank = random.Random(seed), len(shape)
+        self.layout, self.spread, self.scale = layout(seed, rank), False, 1.0
+        if seed:
+            self.spread, self.scale = rng.random() < 0.5, rng.choice(SCALES)
+
+    def __repr__(self):
+        return f"Argument({self.shape}, {self.seed})"
 
     def values(self, dtype, edges=False):
         """A contiguous array."""
@@ -56,9 +67,17 @@ class Argument(NamedTuple):
             return np.asarray(x.clip(-20, 20) if not edges else x).astype(numpy_dtype(dtype))
 
     def laid_out(self, dtype, whole, edges=False):
-        """The same numbers, as they lie."""
+        """The same numbers as they lie, at times spread over the whole shape by strides of 0."""
         view, _ = lay_out(self.values(dtype, edges), self.layout)
         return np.broadcast_to(view, whole) if self.spread else view
+
+
+def layout(seed, rank):
+    rng = random.Random(seed)
+    if not seed:
+        return Layout(tuple(range(rank))[::-1], (1,) * rank, "items")
+    order = tuple(rng.sample(range(rank), rank))
+    return Layout(order, tuple(rng.choices(STEPS, k=rank)), rng.choice(tuple(PACKINGS)))
 
 
 def lay_out(a, layout):
@@ -84,71 +103,68 @@ def filled(view, memory, values):
     return copy
 
 
-@st.composite
-def shapes(draw, least=0):
-    """0 to 5 dimensions; at times few, of which one is long."""
-    if draw(st.integers(0, 7)) < 7:
-        return tuple(draw(st.lists(st.sampled_from(EXTENTS), min_size=least, max_size=5)))
-    shape = [draw(st.sampled_from(LONG)), *draw(st.lists(st.integers(1, 3), max_size=1))]
-    return tuple(reversed(shape)) if draw(st.booleans()) else tuple(shape)
+def part(shape, number):
+    """A shape that broadcasts to `shape`: with leading axes left out, and others of extent 1."""
+    ones = tuple([1 if number >> axis & 1 else n for axis, n in enumerate(shape)])
+    return ones[(number >> len(shape)) % (len(shape) + 1) :]
 
 
-@st.composite
-def layouts(draw, rank):
-    return Layout(
-        tuple(draw(st.permutations(range(rank)))),
-        tuple(draw(st.lists(st.sampled_from(STEPS), min_size=rank, max_size=rank))),
-        draw(st.sampled_from(tuple(PACKINGS))),
-    )
-
-
-@st.composite
-def parts(draw, shape):
-    """A shape that broadcasts to `shape`: leading axes left out, others of extent 1."""
-    kept = draw(st.integers(0, 2 ** len(shape) - 1))
-    ones = tuple([n if kept >> axis & 1 else 1 for axis, n in enumerate(shape)])
-    return ones[draw(st.integers(0, len(shape))) :] if draw(st.booleans()) else ones
-
-
-@st.composite
-def arguments(draw, count, shape, broadcast=True):
-    """`count` arguments that broadcast to `shape`, one at least being of it."""
-    whole = draw(st.integers(0, count - 1)) if broadcast and draw(st.booleans()) else None
-    found = []
-    for place in range(count):
-        own = shape if whole in (None, place) else draw(parts(shape))
-        scale, seed = draw(st.sampled_from(SCALES)), draw(st.integers(0, 2**32 - 1))
-        found.append(Argument(own, draw(layouts(len(own))), draw(st.booleans()), scale, seed))
-    return found
-
-
-def axes(rank):
+def axes(rank, number):
     """None, an axis, or several, counted from either end."""
-    several = st.lists(st.integers(0, rank - 1), unique=True, max_size=rank) if rank else st.just([])
-    one = [st.integers(-rank, rank - 1)] if rank else []
-    return st.one_of(st.none(), *one, st.tuples(several, st.booleans()).map(lambda pair: _counted(*pair, rank)))
+    kind, number = number % 3, number // 3
+    if kind == 0 or not rank:
+        return None if number % 2 == 0 or rank else ()
+    if kind == 1:
+        return number % (2 * rank) - rank
+    return tuple([axis - rank if number >> 5 & 1 else axis for axis in range(rank) if number >> axis & 1])
 
 
-def _counted(places, from_the_end, rank):
-    return tuple([place - rank if from_the_end else place for place in places])
+def _shapes():
+    """Every small shape of up to 3 dimensions, many of 4 and 5, and some that are long."""
+    small = [shape for rank in range(4) for shape in itertools.product(EXTENTS, repeat=rank) if shape.count(0) < 2]
+    rng = random.Random(0)
+    many = [tuple(rng.choices(EXTENTS, (3, 3, 3, 1, 0.2), k=rng.choice((4, 5)))) for _ in range(200)]
+    long = [shape for n in LONG for shape in ((n,), (n, 1), (1, n), (n, 3), (2, n))]
+    return [*small, *many, *long]
 
 
-def ids(count):
-    """Sample ids: up to the largest, at times twice the same, of any integral dtype that holds them."""
-    some = [
-        st.lists(st.integers(0, top), min_size=count, max_size=count).map(lambda ids, kind=kind: np.array(ids, kind))
-        for top, kind in ((127, np.int8), (2**31 - 1, np.int32), (2**63 - 1, np.int64), (2**64 - 1, np.uint64))
-    ]
-    return st.one_of(st.none(), *some)
+@lru_cache
+def under(n):
+    return st.integers(0, n - 1)
+
+
+shapes = st.sampled_from(_shapes())
+numbers = under(2**10)
+seeds32 = under(2**32)
+operands = st.integers(0, 8)  # of these 0 to 3 say which is of the whole shape, and more that all are
 
 
 @st.composite
-def blocks(draw, shape):
+def arguments(draw, count, broadcast=True):
+    """`count` arguments that broadcast to a shape."""
+    shape, whole = draw(shapes), draw(operands) if broadcast else 8
+    own = [shape if whole > 3 or place == whole % count else part(shape, draw(numbers)) for place in range(count)]
+    return [Argument(each, draw(seeds32)) for each in own]
+
+
+ID_KINDS = (np.int8, np.int32, np.int64, np.uint64)
+
+
+def ids(count, number):
+    """Sample ids: up to the largest, at times twice the same, of any integral dtype that holds them; often none."""
+    if number % 3 == 0:
+        return None
+    rng, kind = np.random.default_rng(number), ID_KINDS[number % 4]
+    return rng.integers(0, np.iinfo(kind).max if number % 5 else 3, count, kind, endpoint=True)
+
+
+def block(shape, seed):
     """A block of an array, as slices."""
-    starts = [draw(st.integers(0, max(n - 1, 0))) for n in shape]
-    return tuple(
-        [slice(start, draw(st.integers(min(start + 1, n), n))) for start, n in zip(starts, shape, strict=True)]
-    )
+    rng, found = random.Random(seed), []
+    for n in shape:
+        start = rng.randrange(n) if n else 0
+        found.append(slice(start, rng.randint(min(start + 1, n), n)))
+    return tuple(found)
 
 
 seeds = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from((0, 2**32 - 1, 2**32, 2**64 - 1)))

@@ -1,6 +1,7 @@
 """What the tests compare with: mpmath at 50 digits, plain formulas, arrays of any library; knows nothing of agauss."""
 
 import math
+from typing import NamedTuple
 
 import ml_dtypes
 import mpmath
@@ -98,6 +99,142 @@ def plain_nll(x, mean, logvar):
 
 def plain_entropy(logvar):
     return 0.5 * (1 + math.log(2 * math.pi) + np.asarray(logvar, np.float64))
+
+
+# Plain formulas and their derivatives in long double, as the terms that they add up: what cancels is judged by the sum
+# of the terms' sizes
+
+PI = 4 * np.arctan(np.longdouble(1))
+LOG_TWO_PI = np.log(2 * PI)
+
+
+class Plain(NamedTuple):
+    names: tuple  # of the arguments
+    terms: object  # of the value, at each element
+    gradients: object  # a tuple of terms for each argument
+
+
+def expm1x(t):
+    """exp(t) - 1 - t: a series where the difference would cancel; 15 terms leave 1e-25 of it."""
+    series = 1 + t / 17
+    for n in range(16, 2, -1):
+        series = 1 + t / n * series
+    return np.where(np.abs(t) < 0.3, t * t / 2 * series, np.expm1(t) - t)
+
+
+def _kl_terms(m, v, m2=0.0, v2=0.0):
+    return (m - m2) ** 2 * np.exp(-v2) / 2, expm1x(v - v2) / 2
+
+
+def _kl_gradients(m, v, m2, v2):
+    slope, rise = (m - m2) * np.exp(-v2), np.expm1(v - v2) / 2
+    return (slope,), (rise,), (-slope,), (-(m - m2) * slope / 2, -rise)
+
+
+def _nll_terms(x, m, v):
+    return LOG_TWO_PI / 2, v / 2, (x - m) ** 2 * np.exp(-v) / 2
+
+
+def _nll_gradients(x, m, v):
+    slope = (x - m) * np.exp(-v)
+    return (slope,), (-slope,), (np.longdouble(0.5), -(x - m) * slope / 2)
+
+
+def _negative(terms):
+    return tuple(-term for term in terms)
+
+
+_half = np.longdouble(0.5)
+PLAIN_TERMS = {
+    "kl": Plain(("mean", "logvar"), _kl_terms, lambda m, v: ((m,), (np.expm1(v) / 2,))),
+    "kl between two": Plain(("mean", "logvar", "mean2", "logvar2"), _kl_terms, _kl_gradients),
+    "normal_kl": Plain(("mean", "logvar", "mean2", "logvar2"), _kl_terms, _kl_gradients),
+    "nll": Plain(("x", "mean", "logvar"), _nll_terms, _nll_gradients),
+    "log_prob": Plain(
+        ("x", "mean", "logvar"),
+        lambda *given: _negative(_nll_terms(*given)),
+        lambda *given: tuple(map(_negative, _nll_gradients(*given))),
+    ),
+    "entropy": Plain(("logvar",), lambda v: (_half + LOG_TWO_PI / 2, v / 2), lambda v: ((_half,),)),
+    "std": Plain(("logvar",), lambda v: (np.exp(v / 2),), lambda v: ((np.exp(v / 2) / 2,),)),
+    "var": Plain(("logvar",), lambda v: (np.exp(v),), lambda v: ((np.exp(v),),)),
+    "mode": Plain(("mean", "logvar"), lambda m, v: (m,), lambda m, v: ((1 + 0 * m,), (0 * v,))),
+    "sample": Plain(
+        ("mean", "logvar", "eps"),
+        lambda m, v, eps: (m, np.exp(v / 2) * eps),
+        lambda m, v, eps: ((1 + 0 * m,), (np.exp(v / 2) * eps / 2,)),
+    ),
+}
+
+
+def long(x):
+    return host(x).astype(np.float64).astype(np.longdouble)
+
+
+def ulp(dtype, x):
+    """The distance of neighbours of a dtype at x, whose own size does not matter."""
+    info = ml_dtypes.finfo(dtype)
+    exponents = np.frexp(np.abs(x))[1] - 1 - info.nmant
+    unit = np.ldexp(np.longdouble(1), exponents)
+    return np.where(x == 0, 0, np.maximum(unit, np.longdouble(float(info.smallest_subnormal))))
+
+
+def assert_near(got, terms, ulps, compute, axes=(), relative=0.0, shape=None):
+    """A sum of terms within so many ulp of the sum of their sizes, added up over the axes, and rounded to its dtype.
+
+    `relative` is what adding up over axes may lose of the sum of all sizes.
+    """
+    got = host(got)
+    terms = [np.broadcast_to(term, shape if shape is not None else np.shape(sum(terms))) for term in terms]
+    sizes, want = sum(np.abs(term) for term in terms), sum(terms)
+    limit = (ulps * ulp(compute, sizes)).sum(axes) + relative * sizes.sum(axes)
+    want = np.asarray(want.sum(axes))
+    assert got.shape == want.shape, (got.shape, want.shape)
+    if got.dtype != compute:
+        limit = limit + 0.501 * ulp(got.dtype, np.abs(want) + limit)
+    beyond = np.abs(want) + limit > np.longdouble(float(ml_dtypes.finfo(got.dtype).max))
+    error = np.abs(np.where(beyond, want, long(got)) - want)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        assert np.all(error <= limit), f"{np.nanmax(error / limit):.3g} times its limit: {got} for {want}"
+
+
+# The noise contract of docs/numerics.md, by whole arrays
+
+
+def plain_words(counter, key):
+    """Philox4x32-10 as the paper's figure 3 has it, of uint64 arrays that hold 32 bits."""
+    low, half = np.uint64(2**32 - 1), np.uint64(32)
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        left, right = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
+        c = [(right >> half) ^ c[1] ^ k[0], right & low, (left >> half) ^ c[3] ^ k[1], left & low]
+        k = [(k[0] + np.uint64(0x9E3779B9)) & low, (k[1] + np.uint64(0xBB67AE85)) & low]
+    return c
+
+
+def plain_normals(seed, stream, draw, elements, dtype):
+    """The normals of elements, an array of uint64, in long double; the words are rounded to the dtype first."""
+    shape, elements = np.shape(elements), np.ravel(elements)  # arrays wrap around in silence, numbers do not
+    bits, per_block = (64, 2) if dtype == "float64" else (32, 4)
+    dtype = np.float64 if bits == 64 else np.float32
+    block, place = elements // np.uint64(per_block), elements % np.uint64(per_block)
+    low, half = np.uint64(2**32 - 1), np.uint64(32)
+    counter = block & low, block >> half, np.full_like(block, draw), np.full_like(block, stream)
+    words = plain_words(counter, (np.uint64(seed & 2**32 - 1), np.uint64(seed >> 32)))
+    if bits == 64:
+        length, turn = words[0] | words[1] << half, words[2] | words[3] << half
+    else:
+        length, turn = (np.where(place < 2, words[k], words[k + 2]) for k in (0, 1))
+    u = length.astype(dtype) * dtype(2.0**-bits) + dtype(2.0 ** (-bits - 1))
+    quarters = (turn + np.uint64(2 ** (bits - 3))) >> np.uint64(bits - 2)
+    rest = (turn - (quarters << np.uint64(bits - 2))).view(np.int64)  # modulo 2^64: a turn of 64 bits begins anew
+    angle = rest.astype(dtype).astype(np.longdouble) * (PI / np.longdouble(2) ** (bits - 1))
+    sine, cosine = np.sin(angle), np.cos(angle)  # of the rest alone, lest a sum with quarters lose its digits
+    turned = np.choose(
+        ((quarters + place % 2 * 3) % 4).astype(np.int64), [cosine, -sine, -cosine, sine]
+    )  # sin(a) = cos(a - quarter)
+    normals = np.sqrt(-2 * np.log(u.astype(np.longdouble))) * turned
+    return normals.reshape(shape)
 
 
 # mpmath

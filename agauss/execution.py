@@ -21,6 +21,7 @@ from agauss.arrays import (
     library_of,
     like,
     operands,
+    real,
     same_device,
 )
 from agauss.backends import steps
@@ -52,9 +53,15 @@ def value(
     out: Any = None,
 ) -> Any:
     """The operation's values, one or a tuple of them; those that are sums, added up over the axes."""
-    key = None if index is not None or out is not None else _key(op, tuple(arrays), axis, bounds)
+    outs = (out,) if out is not None and op.keeps else None
+    key = _key(op, arrays, outs, axis, bounds) if index is None else None
     plan = _plan(key)
-    found = None if plan is None else plan(arrays, Noise(as_key(rng).words()) if op.noisy else None)
+    found = None if plan is None else plan(arrays, Noise(as_key(rng).words()) if op.noisy else None, outs)
+    if found is not None and out is not None and not op.keeps:
+        library = library_of(found[0])
+        assert library is not None  # what is planned is an array of a library
+        check_out(out, library, found[0].shape, found[0].dtype)
+        found = (library.deliver(found[0], out),)
     if found is None:
         given = operands(op.arguments, arrays)
         work = forward(op, given, axis, bounds)
@@ -62,7 +69,7 @@ def value(
         index = None if index is None else check_index(index, given.library, given.shape)
         noise = Noise(as_key(rng).words(), 0, index) if op.noisy else None
         found = compute(work, given, noise, out)
-        _remember(key, work, given.library, given.arrays, noise)
+        _remember(key, work, given, given.arrays, noise, outs)
     return found[0] if len(found) == 1 else found
 
 
@@ -153,12 +160,14 @@ def pull_back(
     out: Outs = None,
 ) -> tuple[Any, ...]:
     """The gradients by each of the arrays, from a cotangent of each of the operation's values."""
-    cotangents = _one_for_each_value(op, cotangent)
-    key = None if index is not None or out is not None else _key(op, (*cotangents, *arrays), axis, bounds)
+    cotangents = _with_arrays(_one_for_each_value(op, cotangent), op, arrays[0])
+    outs = tuple(out) if isinstance(out, (tuple, list)) else None
+    known = index is None and (out is None or outs is not None)
+    key = _key(op, (*cotangents, *arrays), outs, axis, bounds) if known else None
     plan = _plan(key)
     found = None
     if plan is not None:
-        found = plan((*cotangents, *arrays), Noise(same_key(rng).words()) if op.noisy else None)
+        found = plan((*cotangents, *arrays), Noise(same_key(rng).words()) if op.noisy else None, outs)
     if found is None:
         given = operands(op.arguments, arrays)
         work, given_cotangents = backward(op, given, cotangents, axis, bounds)
@@ -166,7 +175,7 @@ def pull_back(
         noise = Noise(same_key(rng).words(), 0, index) if op.noisy else None
         found = gradients(work, given, given_cotangents, noise, out)
         if all(a.shape == given.shape for a in given.arrays):
-            _remember(key, work, given.library, [*given_cotangents, *given.arrays], noise)
+            _remember(key, work, given, [*given_cotangents, *given.arrays], noise, outs)
     return found
 
 
@@ -177,6 +186,16 @@ def _one_for_each_value(op: Operation, cotangent: Any) -> tuple[Any, ...]:
         names = ", ".join(f"d_{name}" for name in op.results)
         raise TypeError(f"cotangent must be a pair ({names}); got {type(cotangent).__name__}")
     return tuple(cotangent)
+
+
+def _with_arrays(cotangents: tuple[Any, ...], op: Operation, like: Any) -> tuple[Any, ...]:
+    """Cotangents in which numbers are arrays, beside NumPy's arrays: so a call with numbers can have a plan."""
+    if type(like) is not np.ndarray or not any(map(is_number, cotangents)):
+        return cotangents
+    wide = np.dtype(np.float32) if like.dtype.itemsize == 2 else like.dtype
+    dtypes = [like.dtype if kind is Result.OWN else wide for kind in op.results.values()]
+    with np.errstate(all="ignore"):  # a number beyond the dtype is inf, or 0
+        return tuple([np.asarray(real(c), t) if is_number(c) else c for c, t in zip(cotangents, dtypes, strict=True)])
 
 
 def backward(
@@ -291,11 +310,11 @@ def delivered(results: Sequence[Any], library: Library, outs: Outs) -> tuple[Any
 # Plans
 
 
-def _key(op: Operation, arrays: tuple[Any, ...], axis: Any, bounds: Sequence[Any]) -> Any:
+def _key(op: Operation, arrays: Sequence[Any], outs: Outs, axis: Any, bounds: Sequence[Any]) -> Any:
     """What a plan depends on: the forms of the arrays, and the options with their types, for 1 == 1.0 == True. None
     where there is no plan to be had."""
-    forms: list[Any] = []
-    for a in arrays:
+    forms: list[Any] = [len(arrays)]
+    for a in arrays if outs is None else (*arrays, *outs):
         library = PLANNED.get(type(a))
         if library is None:
             return None
@@ -312,7 +331,7 @@ def _plan(key: Any) -> Plan | None:
         return None
 
 
-def _remember(key: Any, work: Pass, library: Library, arrays: Sequence[Any], noise: Noise | None) -> None:
+def _remember(key: Any, work: Pass, given: Operands, arrays: Sequence[Any], noise: Noise | None, outs: Outs) -> None:
     """Keep the plan of a call that passed its checks."""
     if key is None:
         return
@@ -320,7 +339,7 @@ def _remember(key: Any, work: Pass, library: Library, arrays: Sequence[Any], noi
         hash(key)
     except TypeError:
         return
-    plan = library.backend.plan(work, arrays, noise)
+    plan = given.library.backend.plan(work, arrays, noise, outs)
     if plan is not None:
         if len(_plans) >= MOST_PLANS:
             _plans.clear()

@@ -135,6 +135,8 @@ def as_key(rng: Any, name: str = "rng", draw: bool = True) -> Key:
         return rng
     if isinstance(rng, Once):
         return rng.key
+    if type(rng) is int and 0 <= rng < 2**64:
+        return Key.of_words(rng & MASK32, rng >> 32, 0)
     if rng is None:
         return Key(int.from_bytes(os.urandom(8), "little"))
     seed = index_of(rng)

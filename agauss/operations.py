@@ -66,6 +66,11 @@ class Operation:
         kinds = tuple(self.results.values())
         return next((k for k, kind in enumerate(kinds) if kind in (Result.SUM, Result.COUNT)), None)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether its first value is kept, and not added up."""
+        return self.summed != 0
+
 
 def _parameters(term: Term) -> tuple[str, ...]:
     """The names of what a term takes after its vocabulary."""

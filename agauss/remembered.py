@@ -27,5 +27,5 @@ def remembered(check: F) -> F:
 
 
 def kinds(x: Any) -> Any:
-    """The types of what tuples hold, which a key must have beside its values: 1, 1.0 and True are equal."""
-    return tuple(map(kinds, x)) if x.__class__ is tuple else x.__class__
+    """The types of what a tuple holds, which a key must have beside the values: 1, 1.0 and True are equal."""
+    return tuple(map(type, x)) if x.__class__ is tuple else x.__class__

@@ -41,7 +41,7 @@ class Blocks:
         total = da.reduction(sums, _as_it_is, _total, axes, False, dtype, combine=_added, meta=meta, name=name)
         return (*kept, total)
 
-    def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None) -> None:
+    def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Any = None) -> None:
         return None
 
     def _per_block(self, work: Pass, arrays: Sequence[Any], noise: Noise | None) -> list[Any]:

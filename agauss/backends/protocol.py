@@ -46,8 +46,10 @@ class Noise(NamedTuple):
 class Plan(Protocol):
     """A pass over arrays of known forms: shapes, strides and dtypes."""
 
-    def __call__(self, arrays: Sequence[Any], noise: Noise | None = None) -> tuple[Any, ...] | None:
-        """What `Backend.run` gives; None where an array's memory does not lie as the plan's arrays did."""
+    def __call__(
+        self, arrays: Sequence[Any], noise: Noise | None = None, outs: Sequence[Any] | None = None
+    ) -> tuple[Any, ...] | None:
+        """What `Backend.run` gives; None where the arrays' memory does not lie as that of the plan's arrays did."""
 
 
 class Backend(Protocol):
@@ -58,5 +60,7 @@ class Backend(Protocol):
     ) -> tuple[Any, ...]:
         """The values kept, in `outs` where they are given, and after them the sum, if there is one."""
 
-    def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None) -> Plan | None:
+    def plan(
+        self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Sequence[Any] | None = None
+    ) -> Plan | None:
         """The pass for arrays of the same forms as these; None where each call is to be looked at."""

@@ -40,7 +40,7 @@ class Reference:
         total = xp.sum(value, axis=work.axes, dtype=widest)
         return (*kept, xp.astype(total, work.total))
 
-    def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None) -> None:
+    def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Any = None) -> None:
         return None
 
     def _values(self, work: Pass, arrays: Sequence[Any], noise: Noise | None) -> Sequence[Any]:

@@ -57,29 +57,39 @@ def run(
     return tuple(results) if total is None else (*results, total)
 
 
-def plan(work: Pass, arrays: Sequence[np.ndarray], noise: Noise | None = None) -> "Planned | None":
-    """The pass for arrays of the same forms as these, in which new arrays are filled."""
-    sinks = [None if t is None else (work.shape, _row_major_bytes(work.shape, t), np.dtype(t)) for t in work.dtypes]
+def plan(
+    work: Pass, arrays: Sequence[np.ndarray], noise: Noise | None = None, outs: Results | None = None
+) -> "Planned | None":
+    """The pass for arrays of the same forms as these."""
+    if outs is None:
+        sinks = [None if t is None else (work.shape, _row_major_bytes(work.shape, t), np.dtype(t)) for t in work.dtypes]
+    else:
+        sinks = [None if out is None else _form(out) for out in outs]
     strides = None if noise is None else row_major(work.shape)
     loop = _prepare(work, tuple(map(_form, arrays)), tuple(sinks), strides, False, False)
-    return None if loop is None or loop.tasks == 0 else Planned(loop, work, [a.itemsize for a in arrays])
+    return None if loop is None or loop.tasks == 0 else Planned(loop, work, max([a.itemsize for a in arrays]))
 
 
 class Planned:
     """A loop for arrays of known forms, whose addresses are all that it is still to be told."""
 
-    def __init__(self, loop: "Loop", work: Pass, itemsizes: Sequence[int]) -> None:
-        self._loop, self._itemsizes = loop, itemsizes
+    def __init__(self, loop: "Loop", work: Pass, alignment: int) -> None:
+        self._loop, self._misaligned = loop, alignment - 1
         self._shape, self._dtypes = work.shape, work.dtypes
 
     def __call__(
-        self, arrays: Sequence[np.ndarray], noise: Noise | None = None
+        self, arrays: Sequence[np.ndarray], noise: Noise | None = None, outs: Results | None = None
     ) -> tuple[np.ndarray | None, ...] | None:
         sources = [address(a) for a in arrays]
-        for source, itemsize in zip(sources, self._itemsizes, strict=True):
-            if source % itemsize:
+        for source in sources:
+            if source & self._misaligned:
                 return None
-        results = [None if t is None else np.empty(self._shape, t) for t in self._dtypes]
+        if outs is None:
+            results: Results = [None if t is None else np.empty(self._shape, t) for t in self._dtypes]
+        elif not all([out is None or _is_free(out, arrays) for out in outs]):  # noqa: C419, for speed
+            return None
+        else:
+            results = outs
         total = self._loop.fill(sources, [0 if a is None else address(a) for a in results], noise)
         return tuple(results) if total is None else (*results, total)
 
@@ -217,6 +227,11 @@ def _entry(form: Form, buffered: bool = False) -> Array:
     if buffered and storage == memory.DIRECT:
         storage = memory.BUFFERED
     return shape, strides, dtype.itemsize, storage, -INFINITY, INFINITY
+
+
+def _is_free(out: np.ndarray, arrays: Sequence[np.ndarray]) -> bool:
+    """Whether it can be written to at once: it is writeable, on its alignment, and apart from what is read."""
+    return out.flags.writeable and out.flags.aligned and not any([np.may_share_memory(out, a) for a in arrays])  # noqa: C419
 
 
 def _form(a: np.ndarray) -> Form:

@@ -69,43 +69,47 @@ class Backend:
             launch = _prepare(work, *forms, *_of_noise(noise, work.shape))
             if steps.watching():
                 _tell(launch.spec)
-            total = self.launched(launch, work, arrays, sinks, noise)
+            addresses = [self.runtime.address(a) for a in (*arrays, *sinks) if a is not None]
+            total = self.launched(launch, work, arrays[0], addresses, noise)
             for sink, out in zip(sinks, results, strict=True):
                 if sink is not out:
                     out[...] = sink
             return tuple(results) if work.axes is None else (*results, total)
 
-    def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None) -> "Planned | None":
-        """The pass for arrays of the same forms as these, in which new arrays are filled."""
+    def plan(
+        self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Sequence[Any] | None = None
+    ) -> "Planned | None":
+        """The pass for arrays of the same forms as these."""
         sources = tuple(map(self._form, arrays))
-        sinks = [None if t is None else _new(work.shape, t) for t in work.dtypes]
-        launch = _prepare(work, sources, tuple(sinks), *_of_noise(noise, work.shape))
-        return Planned(self, launch, work, [form[3] for form in sources]) if launch.tasks else None
+        if outs is None:
+            sinks = tuple([None if t is None else _new(work.shape, t) for t in work.dtypes])
+        else:
+            sinks = tuple([None if out is None else self._form(out) for out in outs])
+        launch = _prepare(work, sources, sinks, *_of_noise(noise, work.shape))
+        offsets = [form[3] for form in (*sources, *sinks) if form is not None]
+        return Planned(self, launch, work, offsets) if launch.tasks else None
 
     def made(self, work: Pass, like: Any) -> list[Any]:
         return [None if t is None else self.empty(work.shape, t, like) for t in work.dtypes]
 
-    def launched(
-        self, launch: Launch, work: Pass, arrays: Sequence[Any], sinks: Sequence[Any], noise: Noise | None
-    ) -> Any:
-        """Fill the sinks, and return the sum over the axes, if any."""
+    def launched(self, launch: Launch, work: Pass, like: Any, addresses: Sequence[int], noise: Noise | None) -> Any:
+        """Fill the outputs, given the addresses of all inputs and outputs, and return the sum over the axes, if any."""
         runtime = self.runtime
-        total = None if work.axes is None else self.empty(launch.kept, work.total, arrays[0])
+        total = None if work.axes is None else self.empty(launch.kept, work.total, like)
         if launch.tasks == 0:
             if total is not None:
                 total[...] = 0
             return total
         words = launch.template.copy()
-        owners = [*arrays, *(a for a in sinks if a is not None)]
-        for place, a in zip(launch.addresses, owners, strict=True):
-            words[place] = runtime.address(a)
+        for place, address in zip(launch.addresses, addresses, strict=True):
+            words[place] = address
         index = _room = None  # kept until the launch
         if noise is not None:
             seed_low, seed_high, stream = noise.words
             words[SEED_LOW : STREAM + 1] = seed_low, seed_high, noise.draw, stream
             words[launch.noise] = noise.start
             if noise.index is not None:
-                index = runtime.ids(noise.index, arrays[0])
+                index = runtime.ids(noise.index, like)
                 words[INDEX] = runtime.address(index)
         if total is not None:
             words[SUMS] = runtime.address(total)
@@ -144,18 +148,25 @@ class Planned:
     def __init__(self, backend: Backend, launch: Launch, work: Pass, offsets: Sequence[int]) -> None:
         self._backend, self._launch, self._work, self._offsets = backend, launch, work, offsets
 
-    def __call__(self, arrays: Sequence[Any], noise: Noise | None = None) -> tuple[Any, ...] | None:
-        runtime, work = self._backend.runtime, self._work
+    def __call__(
+        self, arrays: Sequence[Any], noise: Noise | None = None, outs: Sequence[Any] | None = None
+    ) -> tuple[Any, ...] | None:
+        backend, runtime, work = self._backend, self._backend.runtime, self._work
         device = runtime.device(arrays[0])
-        for a, offset in zip(arrays, self._offsets, strict=True):
-            if runtime.address(a) % ALIGNED != offset or runtime.device(a) != device:
-                return None
         with runtime.on(arrays[0]):
-            made = self._backend.made(work, arrays[0])
-            if any([a is not None and runtime.address(a) % ALIGNED for a in made]):  # noqa: C419, for speed
+            results = backend.made(work, arrays[0]) if outs is None else outs
+            all_ = [a for a in (*arrays, *results) if a is not None]
+            addresses = [runtime.address(a) for a in all_]
+            if any([place % ALIGNED != off for place, off in zip(addresses, self._offsets, strict=True)]):  # noqa: C419
                 return None
-            total = self._backend.launched(self._launch, work, arrays, made, noise)
-        return tuple(made) if total is None else (*made, total)
+            if any([runtime.device(a) != device for a in all_]):  # noqa: C419, for speed
+                return None
+            if outs is not None and any(
+                [runtime.may_overlap(a, out) for out in outs if out is not None for a in arrays]  # noqa: C419
+            ):
+                return None
+            total = backend.launched(self._launch, work, arrays[0], addresses, noise)
+        return tuple(results) if work.axes is None else (*results, total)
 
 
 def _of_noise(noise: Noise | None, shape: Shape) -> tuple[tuple[Shape, int] | None, bool]:

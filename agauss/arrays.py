@@ -1,7 +1,8 @@
 """Arrays: which library one is of, and operands, which are of one library; the only file that lists array libraries.
 
-NumPy has Numba loops of its own, CuPy CUDA kernels. Every other library with the array API standard, or one that
-array-api-compat completes, runs on reference.py. Backends are imported when first needed.
+NumPy has Numba loops of its own, CuPy CUDA kernels, JAX and Dask what backends/jax.py and dask.py say. Every other
+library with the array API standard, or one that array-api-compat completes, runs on the array-API form. Backends are
+imported when first needed.
 
 Every error names the argument, what it must be and what came, and is raised before anything is read or written.
 """
@@ -23,7 +24,7 @@ FLOATING = ("float16", "bfloat16", "float32", "float64")
 
 
 class Library:
-    """An array library, as much of it as ops.py needs."""
+    """An array library, as much of it as agauss needs."""
 
     def __init__(self, name: str, xp: Any, load: Callable[[], Any], *, fills: bool = False) -> None:
         self.name = name
@@ -34,7 +35,7 @@ class Library:
 
     @cached_property
     def backend(self) -> Any:
-        """What has map and row_reduce and, where it fills, empty."""
+        """What runs passes (backends/protocol.py) and, where it fills, has empty."""
         return self._load()
 
     @property

@@ -30,7 +30,7 @@ class DiagonalGaussianDistribution:
     parameters : array, shape (B, 2C, ...)
         mean, then log-variance, along ``axis``; of any rank from 2.
     deterministic : bool
-        A point at the mean, which draws no noise: std, var, kl and nll are 0, the entropy -inf.
+        A point mass at the mean, which draws no noise. std, var, kl, nll and log_prob are 0, and the entropy is -inf.
     axis : int
     bounds : None, "hard", "soft", "straight-through", (low, high) or (low, high, kind)
         What the log-variance passes through whenever it is used; see ``agauss.clamp``.
@@ -44,8 +44,11 @@ class DiagonalGaussianDistribution:
 
     Notes
     -----
-    Holds the parameters and nothing more: ``mean`` and the log-variance are views of them, read-only with NumPy (other
-    libraries have no such thing; editing those edits the parameters), and std and var are computed when asked for.
+    By default the log-variance is bounded, and sums are over each sample, as in the classes of CogVideo and diffusers.
+    The functions ``agauss.kl`` and the like do neither unless told to. ``rng`` is optional here, and required there.
+
+    The parameters are all that is held. ``mean`` and the log-variance are views of them, and std and var are computed
+    when asked for. With NumPy the views are read-only; with other libraries editing them edits the parameters.
 
     Examples
     --------
@@ -109,7 +112,7 @@ class DiagonalGaussianDistribution:
     ) -> Self:
         """From stored moments, whose second half holds what ``second`` says: "logvar", "std" or "var".
 
-        A std or var of 0 is a log-variance of -inf, which the lower bound lifts; a negative one gives NaN.
+        A std or var of 0 is a log-variance of -inf, which the lower bound replaces. A negative one gives NaN.
 
         Examples
         --------
@@ -220,7 +223,7 @@ class DiagonalGaussianDistribution:
     def nll(self, sample: Any, dims: int | Sequence[int] | None = None) -> Any:
         """Negative log-likelihood of a sample, summed over ``dims``, the event axes by default; see ``agauss.nll``.
 
-        The sample may have leading axes of its own, as from ``sample_shape``, which are kept. 0 where deterministic.
+        The sample may have leading axes of its own, as from ``sample_shape``. They are kept. 0 where deterministic.
 
         Examples
         --------
@@ -330,7 +333,7 @@ class DiagonalGaussianDistribution:
 
 
 class DiracDistribution:
-    """All the probability at one value.
+    """A point mass: all the probability at one value.
 
     Parameters
     ----------
@@ -352,7 +355,7 @@ class DiracDistribution:
         self.value = value
 
     def sample(self, rng: Any = None) -> Any:
-        """The value, as a new array; ``rng`` is not touched."""
+        """The value, as a new array. ``rng`` is checked, and no Generator is advanced."""
         as_key(rng, draw=False)
         return self.mode()
 

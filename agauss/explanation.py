@@ -1,4 +1,4 @@
-"""`explain`, which says what path a call takes; knows no path itself: it reads the trail that backends leave."""
+"""`explain`, which says what path a call takes; knows no path itself: it reads the steps that backends note."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from agauss.backends.steps import Step
 
 
 class Explanation(NamedTuple):
-    """What a call did: printed, a line for each pass over its arrays and what there is to say of it."""
+    """What a call did. It prints each pass over the arrays, and below it what was copied and why it is slow."""
 
     op: str
     steps: tuple[Step, ...]
@@ -28,7 +28,7 @@ class Explanation(NamedTuple):
 def explain(op: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
     """Which path a call takes: the backend, the kernel, its dtype, the copies made, and what makes it slow.
 
-    The call is made, once, and what it did is told.
+    It makes the call once and reports what it did.
 
     Parameters
     ----------

@@ -9,7 +9,10 @@ from agauss.words import ArrayMaths, IntegerMaths, has_64_bits, index_of, intege
 
 
 class Key:
-    """A 64-bit seed and a 32-bit stream: all that decides the noise, but for the draw and the element's place.
+    """A 64-bit seed and a 32-bit stream, from which all noise is made.
+
+    The noise of an element is a function of the key, the draw, its sample's id, its position in the sample and the
+    dtype's width: float64 has noise of its own.
 
     Parameters
     ----------
@@ -41,7 +44,7 @@ class Key:
 
     @classmethod
     def of_words(cls, seed_low: Any, seed_high: Any, stream: Any) -> "Key":
-        """The key of three words, unchecked: a library's arrays of one element too, which need not be known yet."""
+        """The key of three words, which are not checked: integers, or a library's arrays of one element, traced too."""
         self = cls.__new__(cls)
         object.__setattr__(self, "_words", (seed_low, seed_high, stream))
         return self
@@ -76,9 +79,9 @@ class Key:
         return self._words
 
     def fold_in(self, n: Any) -> "Key":
-        """Another key, decided by this one and the integer n, 0 <= n < 2**64: one for each step, layer or worker.
+        """Another key, a function of this one and the integer n, 0 <= n < 2**64: one for each step, layer or worker.
 
-        Where JAX traces, the key and n may be traced too; n is then taken modulo 2**64.
+        Where JAX traces, the key and n may be traced too. n is then taken modulo 2**64.
         """
         if getattr(n, "shape", ()) != ():
             raise ValueError(f"n must be one integer; got shape {tuple(n.shape)}")

@@ -1,4 +1,4 @@
-"""Dask: agauss's functions and its distribution, which take Dask arrays as they are; knows no formula.
+"""Dask: agauss's functions and its distribution, which take Dask arrays as they are.
 
 Everything is lazy and takes one task for each block of NumPy or CuPy arrays. A sample's bits are those of the eager
 call, however the arrays are cut and whichever worker computes a block; sums differ by the order of their blocks, a few

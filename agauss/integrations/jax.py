@@ -104,7 +104,7 @@ def _as_array(name: str, x: Any) -> Any:
 
 
 def _traced(op: Callable[..., Any]) -> Callable[..., Any]:
-    """An operation of agauss on JAX's arrays; traced.py has the derivatives."""
+    """An operation of agauss on JAX's arrays; backends/jax.py has the derivatives."""
 
     @wraps(op)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -29,12 +29,12 @@ def vjp(op: Callable[..., Any], *primals: Any, **kwargs: Any) -> tuple[Any, Call
     op : one of this library's functions that have a ``*_vjp``
     *primals : its array arguments
     **kwargs : its other arguments
-        An ``rng`` is made into a key once, so that the noise of both ways is the same.
+        An ``rng`` is made into a key once, so that the value and its gradients have the same noise.
 
     Returns
     -------
     value
-    pullback : cotangent -> tuple of gradients, one for each of the primals
+    pullback : cotangent -> tuple of gradients, one with respect to each of the primals
 
     Examples
     --------

@@ -28,8 +28,8 @@ def kl(
     """Kullback-Leibler divergence of N(mean, exp(logvar)) from N(mean2, exp(logvar2)), or from the standard normal.
 
     The sum over ``axis`` of ``((mean - mean2)**2 / exp(logvar2) + exp(t) - 1 - t) / 2`` with ``t = logvar - logvar2``.
-    It is never negative, and right to 4 ulp an element in float32 and float64, near the prior too
-    (tests/test_accuracy.py).
+    It is never negative. Each element is within 4 ulp in float32 and float64, near the prior too, while
+    ``exp(logvar2)`` and its inverse are normal numbers (tests/test_accuracy.py).
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def kl(
     Returns
     -------
     array
-        In nats, float32 or wider. inf where the second has no spread (logvar2 = -inf), but 0 where the first is the
-        very same point; inf where the true value overflows; 0 for an empty sum.
+        In nats, float32 or wider. An empty sum is 0. inf where the true value overflows, and where the second Gaussian
+        is a point (logvar2 = -inf), unless the first is the same point: then 0.
 
     Raises
     ------
@@ -79,11 +79,14 @@ def kl_vjp(
     bounds2: Any = None,
     out: Outs = None,
 ) -> tuple[Any, ...]:
-    """Gradients of ``kl`` by each of its array arguments, times the cotangent of its value.
+    """Gradients of ``kl`` with respect to each of its array arguments, times the cotangent of its value.
 
-    With t = logvar - logvar2 and d = (mean - mean2) / exp(logvar2): by mean d, by logvar (exp(t) - 1) / 2, by mean2 -d,
-    by logvar2 -((mean - mean2) d + exp(t) - 1) / 2; each summed to its argument's shape. ``out``, here and in every
-    other ``*_vjp``: an array for each of the arguments, of its shape and dtype, that receives its gradient.
+    With t = logvar - logvar2 and d = (mean - mean2) / exp(logvar2) they are d for mean, (exp(t) - 1) / 2 for logvar,
+    -d for mean2, and -((mean - mean2) d + exp(t) - 1) / 2 for logvar2. Each is summed to its argument's shape. An
+    element is within 4 ulp; for logvar2, whose terms may cancel, within 4 ulp of the sum of their sizes.
+
+    ``out``, here and in every other ``*_vjp``, is an array for each argument, of its shape and dtype, that receives its
+    gradient.
 
     Examples
     --------
@@ -96,9 +99,9 @@ def kl_vjp(
 
 
 def normal_kl(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any) -> Any:
-    """``kl`` element by element: the name and the arguments of guided-diffusion's function.
+    """``kl`` element by element, with the name and the arguments of guided-diffusion's function.
 
-    Arguments broadcast; any of them may be a number, and all of them, which gives float64.
+    Arguments broadcast. Any of them may be a number. If all of them are, the result is float64.
 
     Examples
     --------
@@ -112,7 +115,7 @@ def normal_kl(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any) -> Any:
 def normal_kl_vjp(
     mean1: Any, logvar1: Any, mean2: Any, logvar2: Any, *, cotangent: Any, out: Outs = None
 ) -> tuple[Any, ...]:
-    """Gradients of ``normal_kl`` by its four arguments, times the cotangent of its value; see ``kl_vjp``.
+    """Gradients of ``normal_kl`` with respect to its four arguments, times the cotangent of its value; see ``kl_vjp``.
 
     Examples
     --------

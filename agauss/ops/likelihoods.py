@@ -17,6 +17,8 @@ __all__ = [
 def nll(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
     """Negative log-likelihood: the sum over ``axis`` of ``(log(2 pi) + logvar + (x - mean)**2 / exp(logvar)) / 2``.
 
+    The terms may cancel. An element is within 4 ulp of the sum of their sizes, in float32 and float64.
+
     Parameters
     ----------
     x, mean, logvar : array or number
@@ -28,7 +30,7 @@ def nll(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None
     Returns
     -------
     array
-        In nats, float32 or wider. Where logvar is -inf, inf, and -inf at the mean.
+        In nats, float32 or wider. Where logvar is -inf: inf, but -inf at the mean.
 
     Raises
     ------
@@ -47,9 +49,10 @@ def nll(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any = None
 def nll_vjp(
     x: Any, mean: Any, logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None, out: Outs = None
 ) -> tuple[Any, ...]:
-    """Gradients of ``nll`` by x, mean and logvar, times the cotangent of its value.
+    """Gradients of ``nll`` with respect to x, mean and logvar, times the cotangent of its value.
 
-    With u = (x - mean) / std: by x u / std, by mean -u / std, by logvar (1 - u**2) / 2.
+    With u = (x - mean) / std they are u / std, -u / std and (1 - u**2) / 2. The first two are within 4 ulp an element,
+    the last, whose terms may cancel, within 4 ulp of (1 + u**2) / 2.
 
     Examples
     --------
@@ -75,7 +78,7 @@ def log_prob(x: Any, mean: Any, logvar: Any, *, axis: Axis = None, bounds: Any =
 def log_prob_vjp(
     x: Any, mean: Any, logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None, out: Outs = None
 ) -> tuple[Any, ...]:
-    """Gradients of ``log_prob`` by x, mean and logvar, times the cotangent of its value; see ``nll_vjp``.
+    """Gradients of ``log_prob`` with respect to x, mean and logvar, times the cotangent of its value; see ``nll_vjp``.
 
     Examples
     --------

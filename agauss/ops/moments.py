@@ -26,6 +26,8 @@ __all__ = [
 def entropy(logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
     """Differential entropy: the sum over ``axis`` of ``(1 + log(2 pi) + logvar) / 2``, in nats.
 
+    The terms may cancel. An element is within 4 ulp of the sum of their sizes, in float32 and float64.
+
     Examples
     --------
     >>> import agauss as ag, numpy as np
@@ -38,7 +40,7 @@ def entropy(logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = No
 def entropy_vjp(
     logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None, out: Outs = None
 ) -> tuple[Any, ...]:
-    """The gradient of ``entropy`` by logvar, 1/2, times the cotangent of its value.
+    """The gradient of ``entropy`` with respect to logvar, 1/2, times the cotangent of its value.
 
     Examples
     --------
@@ -50,7 +52,7 @@ def entropy_vjp(
 
 
 def std(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
-    """Standard deviation, ``exp(logvar / 2)``, float32 or wider.
+    """Standard deviation, ``exp(logvar / 2)``, float32 or wider, within 4 ulp.
 
     Examples
     --------
@@ -62,7 +64,7 @@ def std(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
 
 
 def std_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None, out: Outs = None) -> tuple[Any, ...]:
-    """The gradient of ``std`` by logvar, std / 2, times the cotangent of its value.
+    """The gradient of ``std`` with respect to logvar, std / 2, times the cotangent of its value.
 
     Examples
     --------
@@ -74,7 +76,7 @@ def std_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None, out: Outs = None
 
 
 def var(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
-    """Variance, ``exp(logvar)``, float32 or wider.
+    """Variance, ``exp(logvar)``, float32 or wider, within 4 ulp.
 
     Examples
     --------
@@ -86,7 +88,7 @@ def var(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
 
 
 def var_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None, out: Outs = None) -> tuple[Any, ...]:
-    """The gradient of ``var`` by logvar, the variance, times the cotangent of its value.
+    """The gradient of ``var`` with respect to logvar, the variance, times the cotangent of its value.
 
     Examples
     --------
@@ -98,7 +100,7 @@ def var_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None, out: Outs = None
 
 
 def mode(mean: Any, logvar: Any, *, out: Any = None) -> Any:
-    """The most likely value: a new array that holds ``mean`` at the shape that the arguments broadcast to.
+    """The most likely value, ``mean``, as a new array of the shape that the arguments broadcast to.
 
     Examples
     --------
@@ -110,7 +112,7 @@ def mode(mean: Any, logvar: Any, *, out: Any = None) -> Any:
 
 
 def mode_vjp(mean: Any, logvar: Any, *, cotangent: Any, out: Outs = None) -> tuple[Any, ...]:
-    """Gradients of ``mode``: the cotangent by mean, and 0 by logvar.
+    """Gradients of ``mode``: the cotangent with respect to mean, and 0 with respect to logvar.
 
     Examples
     --------
@@ -124,11 +126,14 @@ def mode_vjp(mean: Any, logvar: Any, *, cotangent: Any, out: Outs = None) -> tup
 def clamp(logvar: Any, *, bounds: Any, out: Any = None) -> Any:
     """logvar after its bounds, as a new array of its dtype.
 
-    "hard", or a pair (low, high), cuts at the bounds; its gradient is 0 outside. "straight-through" cuts too, with the
-    gradient 1 (which a library's own autograd does not see). "soft" is ``low + softplus(y - low)`` with ``y = high -
-    softplus(high - logvar)`` (Chua et al., 2018), whose gradient is nowhere 0 until it underflows. It can pass high, by
-    at most ``log1p(exp(low - high))``: 2e-22 for [-30, 20], but 0.13 for [-1, 1]. Strings stand for [-30, 20]; (low,
-    high, kind) says all. NaN stays.
+    "hard", or a pair (low, high), cuts at the bounds, and its gradient is 0 outside. "straight-through" cuts too, but
+    its gradient is 1, which PyTorch's own autograd through ``agauss.clamp`` does not see.
+
+    "soft" is ``low + softplus(y - low)`` with ``y = high - softplus(high - logvar)`` (Chua et al., 2018). Its gradient
+    is nowhere 0 until it underflows. It can exceed high, by at most ``log1p(exp(low - high))``: 2e-22 for [-30, 20],
+    but 0.13 for [-1, 1].
+
+    A kind alone has the bounds [-30, 20], and (low, high, kind) gives both. NaN passes through.
 
     Examples
     --------
@@ -140,7 +145,7 @@ def clamp(logvar: Any, *, bounds: Any, out: Any = None) -> Any:
 
 
 def clamp_vjp(logvar: Any, *, cotangent: Any, bounds: Any, out: Outs = None) -> tuple[Any, ...]:
-    """The gradient of ``clamp`` by logvar, times the cotangent of its value.
+    """The gradient of ``clamp`` with respect to logvar, times the cotangent of its value.
 
     Examples
     --------
@@ -152,9 +157,9 @@ def clamp_vjp(logvar: Any, *, cotangent: Any, bounds: Any, out: Outs = None) -> 
 
 
 def saturated(logvar: Any, *, bounds: Any = DEFAULT_LIMITS, axis: Axis = None) -> Any:
-    """How many log-variances over ``axis`` are strictly outside the bounds, where a hard bound stops the gradient.
+    """The number of log-variances over ``axis`` that have ``logvar < low`` or ``logvar > high``.
 
-    An integer of the library's default width, int64 mostly.
+    There a hard bound stops the gradient. The number is an integer of the library's default width, mostly int64.
 
     Examples
     --------

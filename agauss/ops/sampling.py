@@ -47,8 +47,10 @@ def sample(
 ) -> Any:
     """Draw z = mean + exp(logvar / 2) * eps with standard normal eps (reparameterisation).
 
-    The noise of an element depends on the key, its sample's id and its place in the sample alone: threads, devices and
-    the way that a batch is cut change no bit.
+    The noise of an element is a function of the key, its sample's id, its position in the sample and the dtype's width.
+    Threads, devices, array libraries and the way that a batch is cut do not change it. z has the same bits on NumPy and
+    CuPy. Elsewhere the library's own exp may differ in the last digits. Given its noise, an element is within 4 ulp of
+    ``abs(mean) + std * abs(eps)``.
 
     Parameters
     ----------
@@ -57,8 +59,9 @@ def sample(
         None takes fresh entropy; a Generator is advanced by one draw.
     index : integers, shape (B,), or uint32, shape (B, 2), optional
         The ids of the samples along the first axis, 0 ... B - 1 by default: a data set's own, say. A negative id is
-        refused in NumPy arrays and lists; in other arrays, where looking may stop a device, it is taken modulo 2**64.
-        Of shape (B, 2), each id is two words, the lower 32 bits first: JAX without x64 cuts wider integers to 32 bits.
+        refused in NumPy arrays and lists. In other arrays, where checking would force a synchronisation, it is taken
+        modulo 2**64. In shape (B, 2), each id is two words, the lower 32 bits first: JAX without x64 cuts wider
+        integers to 32 bits.
     sample_shape : int or tuple of ints
         Independent draws, along new leading axes.
     bounds : see ``kl``
@@ -105,10 +108,10 @@ def sample_vjp(
     bounds: Any = None,
     out: Outs = None,
 ) -> tuple[Any, ...]:
-    """Gradients of ``sample`` by mean, 1, and by logvar, std * eps / 2, times the cotangent of its value.
+    """Gradients of ``sample`` with respect to mean, 1, and logvar, std * eps / 2, times the cotangent of its value.
 
-    The noise is made again from ``rng``, so it must be the Key or int that ``sample`` was given: a Generator, or None,
-    would give other noise and is refused. With ``sample_shape`` the draws' gradients are added up.
+    The noise is regenerated from ``rng``, which must be what ``sample`` was given. A Generator, or None, would give
+    other noise and is refused. With ``sample_shape`` the draws' gradients are added up.
 
     Examples
     --------
@@ -149,18 +152,18 @@ def sample_block(
 ) -> Any:
     """Sample a block of a larger array, with the noise that ``sample`` of the whole has there.
 
-    For what cuts arrays by itself: a Ray or Spark task, a loader's worker. ``sample`` does it for Dask arrays.
+    For programs that cut arrays themselves: a Ray or Spark task, a loader's worker. Dask arrays need only ``sample``.
 
     Parameters
     ----------
     mean, logvar : array or number
-        The block, of at least one dimension where they are broadcast.
+        The block. Broadcast, they have at least one dimension.
     key : int, Key, numpy.random.SeedSequence, or NumPy or CuPy Generator
         What ``sample`` of the whole takes as ``rng``, the same for all blocks. A Generator is advanced by one draw.
     offset, event_size : int, or tuple of ints
-        Of whole samples, the id of the block's first one, under 2**64, and how many elements a sample has. Of a block
-        that may be cut along any axis, its first element's place in the whole, an int for each axis, and the whole's
-        extents from the second axis on.
+        Whole samples: ``offset`` is the id of the first, under 2**64, and ``event_size`` the elements per sample.
+        Arbitrary blocks: ``offset`` is the block's start index on each axis, and ``event_size`` the full array's shape
+        without the batch axis.
     bounds : see ``kl``
     out : array, optional
         Of the result's shape and dtype.
@@ -207,6 +210,8 @@ def sample_and_kl(
     out: Any = None,
 ) -> tuple[Any, Any]:
     """A VAE's forward pass, reading the parameters once: z, and the KL to the standard normal of each sample.
+
+    The log-variance is bounded to [-30, 20] by default, as in the class and unlike in ``sample`` and ``kl``.
 
     Parameters
     ----------
@@ -257,12 +262,12 @@ def sample_and_kl_vjp(
     bounds: Any = DEFAULT_LIMITS,
     out: Any = None,
 ) -> Any:
-    """The gradient of ``sample_and_kl`` by the parameters, in one pass, with the noise made again from ``rng``.
+    """The gradient of ``sample_and_kl`` with respect to the parameters, in one pass; see ``sample_vjp`` for ``rng``.
 
     Parameters
     ----------
     parameters, rng, axis, index, bounds : as given to ``sample_and_kl``
-        ``rng`` must be a Key or an int, as for ``sample_vjp``.
+        ``rng`` must not be a Generator or None, for the noise is regenerated from it.
     cotangent : (d_z, d_kl)
         Of z's shape and dtype and of kl's; either may be a number.
     out : array like ``parameters``, optional
@@ -302,7 +307,7 @@ def sample_and_kl_of_vjp(
     bounds: Any = None,
     out: Outs = None,
 ) -> tuple[Any, ...]:
-    """Gradients of ``sample_and_kl_of`` by mean and logvar."""
+    """Gradients of ``sample_and_kl_of`` with respect to mean and logvar."""
     return pull_back(
         SAMPLE_AND_KL, (mean, logvar), cotangent, axis=axis, bounds=(bounds,), rng=rng, index=index, out=out
     )

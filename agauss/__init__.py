@@ -1,6 +1,6 @@
 """The diagonal Gaussian for every array library: sample, KL, likelihood and their gradients.
 
-In all functions arrays of any one library broadcast against each other and against Python numbers, `logvar` is the
+In all functions arrays of any one library broadcast against each other and against Python numbers. `logvar` is the
 natural logarithm of the variance, and information is in nats. float16 and bfloat16 are computed in float32. Samples,
 modes and bounded log-variances have the arguments' dtype, all else is float32 or wider, and each gradient has its
 argument's dtype. `bounds` puts the log-variance through a bound first; with None it is taken as it is. `axis` is what
@@ -9,8 +9,8 @@ to sum over, by default everything.
 `DiagonalGaussianDistribution` and `sample_and_kl` do as the classes that they replace: they bound the log-variance to
 [-30, 20] and sum over each sample. The other functions leave both to the caller.
 
-TypeError and ValueError tell of a dtype that is not floating, of mixed dtypes, libraries or devices, of shapes that do
-not broadcast, and of axes out of range. NaN and inf never raise.
+Dtypes that are not floating, and mixed dtypes, libraries or devices, raise TypeError or ValueError. So do shapes that
+do not broadcast, and axes out of range. NaN and inf never raise.
 """
 
 import typing as _typing

@@ -81,9 +81,9 @@ def kl_vjp(
 ) -> tuple[Any, ...]:
     """Gradients of ``kl`` with respect to each of its array arguments, times the cotangent of its value.
 
-    With t = logvar - logvar2 and d = (mean - mean2) / exp(logvar2) they are d for mean, (exp(t) - 1) / 2 for logvar,
-    -d for mean2, and -((mean - mean2) d + exp(t) - 1) / 2 for logvar2. Each is summed to its argument's shape. An
-    element is within 4 ulp; for logvar2, whose terms may cancel, within 4 ulp of the sum of their sizes.
+    Let t = logvar - logvar2 and d = (mean - mean2) / exp(logvar2). For mean and mean2 they are d and -d. For logvar it
+    is (exp(t) - 1) / 2, and for logvar2 -((mean - mean2) d + exp(t) - 1) / 2. Each is summed to its argument's shape.
+    An element is within 4 ulp. For logvar2, whose terms may cancel, it is within 4 ulp of the sum of their sizes.
 
     ``out``, here and in every other ``*_vjp``, is an array for each argument, of its shape and dtype, that receives its
     gradient.

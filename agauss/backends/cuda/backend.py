@@ -12,17 +12,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agauss.backends import steps
-from agauss.backends.cuda.source import ITEMSIZE, Spec
+from agauss.backends.cuda.source import HEAD, ITEMSIZE, SHORT_TILE, Spec
 from agauss.backends.protocol import Noise, Pass
 from agauss.backends.strides import coalesce, in_elements, row_major
 from agauss.maths.noise import NORMALS_PER_BLOCK
+from agauss.maths.sums import CHUNK, LANES, TILE
 
 Shape = tuple[int, ...]
 Form = tuple[Shape, Shape, str, int]  # shape, strides, dtype, how far off 16 bytes its address is
 
-# Of kernels.cu.
-LANES, TILE, CHUNK, SHORT = 64, 1024, 65536, 2048
-SUMS, PARTIALS, COUNTER, SEED_LOW, SEED_HIGH, DRAW, STREAM, INDEX, LOW = range(9, 18)  # places in struct Work
+# Places in struct Work.
+SUMS, PARTIALS, COUNTER, SEED_LOW, STREAM, INDEX = (
+    HEAD.index(name) for name in ("sums", "partials", "counter", "seed_low", "stream", "index")
+)
 
 WARP, THREADS = 32, 256
 ALIGNED = 16  # bytes that a thread reads at once
@@ -257,7 +259,7 @@ def _prepare(
         pieces = 1 if packed else -(-vectors // piece)
         tasks = -(-rows // tile_rows) * pieces
     elif columns < 2 * LANES:
-        loop, tile_rows = "short_rows", SHORT // (columns | 1)
+        loop, tile_rows = "short_rows", SHORT_TILE // (columns | 1)
         tasks = -(-rows // tile_rows)
     else:
         loop, pieces = "row_reduce", -(-columns // CHUNK)
@@ -297,8 +299,18 @@ def _prepare(
     none = [0] * (2 - len(bounds))
     lows = [_bits(low, real) for _, _, low, _ in bounds] + none
     highs = [_bits(high, real) for _, _, _, high in bounds] + none
-    magic = -(-(2**32) // vectors)
-    head = [rows, columns, vectors, tile_rows, pieces, piece, parts, tasks, magic, *[0] * (LOW - SUMS), *lows, *highs]
+    known = {
+        "rows": rows,
+        "columns": columns,
+        "vectors": vectors,
+        "tile_rows": tile_rows,
+        "pieces": pieces,
+        "piece": piece,
+        "parts": parts,
+        "tasks": tasks,
+        "magic": -(-(2**32) // vectors),
+    }
+    head = [known.get(name, 0) for name in HEAD] + lows + highs
     words, places = head + extents, []
     for k in range(len(by_array)):
         places.append(len(words))

@@ -172,7 +172,7 @@ class Planned:
 
 
 def _of_noise(noise: Noise | None, shape: Shape) -> tuple[tuple[Shape, int] | None, bool]:
-    """How the noise hangs on its linear index, and whether sample ids come with it."""
+    """Where the noise lies in its linear index, and whether sample ids come with it."""
     if noise is None:
         return None, False
     return (noise.strides or row_major(shape), noise.start % MOST_NORMALS), noise.index is not None
@@ -186,10 +186,14 @@ def _new(shape: Shape, dtype: Any) -> Form:
 
 @lru_cache(maxsize=4096)
 def _prepare(
-    work: Pass, sources: tuple[Form, ...], sinks: tuple[Form | None, ...], hung: tuple[Shape, int] | None, indexed: bool
+    work: Pass,
+    sources: tuple[Form, ...],
+    sinks: tuple[Form | None, ...],
+    place: tuple[Shape, int] | None,
+    indexed: bool,
 ) -> Launch:
-    """The kernel and its words. `hung` says how the noise hangs on its linear index, by which steps and how far off a
-    block of it; None where there is no noise."""
+    """The kernel and its words. `place` says where the noise lies in its linear index: the steps of each axis, and how far
+    off a block it begins; None where there is no noise."""
     shape, axes, bounds = work.shape, work.axes, work.bounds
     kept = tuple([n for axis, n in enumerate(shape) if axes is None or axis not in axes])
     if 0 in shape:
@@ -197,13 +201,13 @@ def _prepare(
     reduced = () if axes is None else tuple(sorted(axes))
     forms = [form for form in (*sources, *sinks) if form is not None]
     real = "float64" if any(dtype == "float64" for _, _, dtype, _ in forms) else "float32"
-    noisy = hung is not None
+    noisy = place is not None
 
     # The strides of everything that has an address or, as the noise has, a linear index.
     ndim = len(shape)
     linear = list(row_major(shape))
     by_array = [in_elements(s, strides, ITEMSIZE[dtype], ndim) for s, strides, dtype, _ in sources]
-    by_array += [list(hung[0])] if hung else []
+    by_array += [list(place[0])] if place else []
     by_array += [linear if f is None else in_elements(f[0], f[1], ITEMSIZE[f[2]], ndim) for f in sinks]
 
     def dimensions(axes: Sequence[int]) -> tuple[list[int], list[Shape], int]:
@@ -245,8 +249,8 @@ def _prepare(
         bytes_at_once = vector * ITEMSIZE[dtypes[k]]
         whole = whole and offsets[k] % min(16, bytes_at_once) == 0
         whole = whole and not any(s[k] * ITEMSIZE[dtypes[k]] % bytes_at_once for s in outer_strides)
-    if hung:
-        starts = [hung[1], *(s[noise_at] for s in outer_strides)]
+    if place:
+        starts = [place[1], *(s[noise_at] for s in outer_strides)]
         whole = whole and noise_step == 1 and not any(start % per_block for start in starts)
 
     vectors = columns // vector if whole else (columns + vector - 1 + vector - 1) // vector

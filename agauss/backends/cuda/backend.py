@@ -192,8 +192,8 @@ def _prepare(
     place: tuple[Shape, int] | None,
     indexed: bool,
 ) -> Launch:
-    """The kernel and its words. `place` says where the noise lies in its linear index: the steps of each axis, and how far
-    off a block it begins; None where there is no noise."""
+    """The kernel and its words. `place` says where the noise lies in its linear index, by each axis's steps and by how
+    far off a block it begins; None where there is no noise."""
     shape, axes, bounds = work.shape, work.axes, work.bounds
     kept = tuple([n for axis, n in enumerate(shape) if axes is None or axis not in axes])
     if 0 in shape:

@@ -77,14 +77,14 @@ def forward(op: Operation, given: Operands, axis: Any = None, bounds: Sequence[A
     """The pass that an operation is for these operands."""
     axes = axes_of(axis, len(given.shape)) if op.summed is not None else ()
     kept = [given.dtype if kind is Result.OWN else given.wide for kind in op.results.values()]
-    limits = limits_of(op, bounds)
+    own = bounds_on(op, bounds)
     if not axes:
-        return Pass(op.term, given.shape, tuple(kept), bounds=limits)
+        return Pass(op.term, given.shape, tuple(kept), bounds=own)
     total = kept.pop(op.summed)  # type: ignore[arg-type]
-    return Pass(op.term, given.shape, tuple(kept), axes, op.summed, total, limits)
+    return Pass(op.term, given.shape, tuple(kept), axes, op.summed, total, own)
 
 
-def limits_of(op: Operation, bounds: Sequence[Any]) -> tuple[Bound, ...]:
+def bounds_on(op: Operation, bounds: Sequence[Any]) -> tuple[Bound, ...]:
     """The bounds on an operation's log-variances, as backends take them."""
     found: tuple[Bound, ...] = ()
     options = [(place, BOUNDED[name]) for place, name in enumerate(op.arguments) if name in BOUNDED]
@@ -211,10 +211,10 @@ def backward(
         array = cotangent_for(cotangent, _left(given.shape, own), dtype, given, name)
         found.append(_expanded(array, given, own) if kind is Result.SUM else array)
     n = len(found)
-    limits = tuple([(position + n, kind, low, high) for position, kind, low, high in limits_of(op, bounds)])
+    shifted = tuple([(position + n, kind, low, high) for position, kind, low, high in bounds_on(op, bounds)])
     dtypes = (given.dtype,) * len(given.arrays)
     assert op.vjp is not None
-    return Pass(op.vjp, given.shape, dtypes, bounds=limits, cotangents=n), found
+    return Pass(op.vjp, given.shape, dtypes, bounds=shifted, cotangents=n), found
 
 
 def gradients(

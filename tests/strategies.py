@@ -103,6 +103,24 @@ def filled(view, memory, values):
     return copy
 
 
+def windows(count, shape, room, rng):
+    """Offsets and strides, in elements, of `count` views of the same memory; the last one's elements are apart."""
+    (rows, columns), found = shape, []
+    for last in (False,) * (count - 1) + (True,):
+        step = rng.randint(1, 3)
+        jump = columns * step + rng.randint(0, 3) if last else rng.randint(0, columns)
+        reach = (rows - 1) * jump + (columns - 1) * step
+        offset, sign = rng.randrange(room - reach), rng.choice((1, -1))
+        found.append((offset, jump, step) if sign == 1 else (offset + reach, -jump, -step))
+    return found
+
+
+def window(memory, shape, place):
+    offset, jump, step = place
+    n = memory.itemsize
+    return np.ndarray(shape, memory.dtype, memory, offset * n, (jump * n, step * n))
+
+
 def part(shape, number):
     """A shape that broadcasts to `shape`: with leading axes left out, and others of extent 1."""
     ones = tuple([1 if number >> axis & 1 else n for axis, n in enumerate(shape)])

@@ -1,6 +1,7 @@
 """Reparameterised samples, and a VAE's forward pass: the sample and its KL in one."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,7 @@ def sample_vjp(
     check_outs(out, given)
     xp, widest = given.library.xp, given.library.widest
     with given.library.on(given.arrays[0]), np.errstate(all="ignore"):  # inf and NaN are results, not accidents
-        g = xp.reshape(xp.broadcast_to(g, sizes + given.shape), (-1, *given.shape))
+        g = xp.reshape(xp.broadcast_to(g, sizes + given.shape), (prod(sizes), *given.shape))
         total = tuple(xp.zeros_like(a, dtype=widest) for a in given.arrays)
         for number in range(g.shape[0]):
             work, cotangents = backward(SAMPLE, given, (g[number, ...],), bounds=(bounds,))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agauss.backends import steps
-from agauss.backends.cpu import memory, plans, threads
+from agauss.backends.cpu import descriptor, plans, threads
 from agauss.backends.cpu.kernels import Spec, kernel
 from agauss.backends.cpu.plans import DISCARDED, INFINITY, Array
 from agauss.backends.protocol import Noise, Pass, Shape
@@ -138,10 +138,10 @@ class Loop(NamedTuple):
         if noise is not None:
             d[slot] = noise.start
             seed_low, seed_high, stream = noise.words
-            d[memory.SEED_LOW : memory.STREAM + 1] = seed_low, seed_high, noise.draw, stream
+            d[descriptor.SEED_LOW : descriptor.STREAM + 1] = seed_low, seed_high, noise.draw, stream
             if noise.index is not None:
                 index = np.ascontiguousarray(noise.index).astype(np.uint64).view(np.int64)
-                d[memory.INDEX] = address(index)
+                d[descriptor.INDEX] = address(index)
         slot = self.sink_slot
         for sink in sinks:
             d[slot] = sink
@@ -150,7 +150,7 @@ class Loop(NamedTuple):
         if self.total is not None:
             total = np.empty(self.kept, self.total)
             sums = np.empty(self.partials) if self.partials else total
-            d[memory.SUMS] = address(sums)
+            d[descriptor.SUMS] = address(sums)
         if self.parallel:
             threads.run(self.kernel, address(d), self.tasks)
         else:
@@ -218,14 +218,19 @@ def _prepare(
     )
 
 
-_STORAGE = {"float32": memory.DIRECT, "float64": memory.DIRECT, "float16": memory.FLOAT16, "bfloat16": memory.BFLOAT16}
+_STORAGE = {
+    "float32": descriptor.DIRECT,
+    "float64": descriptor.DIRECT,
+    "float16": descriptor.FLOAT16,
+    "bfloat16": descriptor.BFLOAT16,
+}
 
 
 def _entry(form: Form, buffered: bool = False) -> Array:
     shape, strides, dtype = form
     storage = _STORAGE[dtype.name]
-    if buffered and storage == memory.DIRECT:
-        storage = memory.BUFFERED
+    if buffered and storage == descriptor.DIRECT:
+        storage = descriptor.BUFFERED
     return shape, strides, dtype.itemsize, storage, -INFINITY, INFINITY
 
 

@@ -13,8 +13,7 @@ from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import intrinsic, overload, register_jitable
 
 from agauss.backends.cpu import mathlib
-from agauss.backends.cpu.mathlib import like
-from agauss.backends.cpu.memory import (
+from agauss.backends.cpu.descriptor import (
     COLUMNS,
     EXTENTS,
     FINAL,
@@ -23,11 +22,13 @@ from agauss.backends.cpu.memory import (
     LOW,
     NDIM,
     PIECES,
-    SCRATCH,
     SIZE,
     STRIDES,
     SUMS,
-    TILE,
+)
+from agauss.backends.cpu.mathlib import like
+from agauss.backends.cpu.memory import (
+    SCRATCH,
     add_to,
     advance,
     float_of_bits,
@@ -41,9 +42,7 @@ from agauss.backends.cpu.memory import (
     target,
 )
 from agauss.maths import formulas, noise
-
-LANES = 64  # sums run in this many lanes, whatever the vector width
-CHUNK = 65536  # elements of a row that make one task, and one partial sum
+from agauss.maths.sums import CHUNK, LANES, TILE
 
 for _module in (noise, formulas):
     for _function in list(vars(_module).values()):

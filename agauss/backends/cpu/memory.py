@@ -1,8 +1,7 @@
 """How Numba kernels read a work descriptor and move tiles between arrays and scratch memory; knows no formula.
 
-A descriptor is a vector of int64, written by plans.py and laid out by the constants below. It names no dtype but the
-code of each array's storage, so a kernel exists once for each dtype that it computes in. An array is read where it
-lies if its next elements are adjacent and of the computing dtype, and otherwise copied, a tile at a time, to scratch.
+A descriptor is written by plans.py, and descriptor.py names its fields. An array is read where it lies if its next
+elements are adjacent and of the computing dtype, and otherwise copied, a tile at a time, to scratch.
 """
 
 from llvmlite import ir
@@ -11,32 +10,29 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
 from agauss.backends.cpu import mathlib
-from agauss.maths import noise
-
-TILE = 1024  # elements moved and computed at a time: a handful of tiles fit in the first-level cache
-SHORT = 8  # columns in rows that are copied column by column
-SCRATCH = TILE + 8  # a tile of noise begins and ends on whole blocks
-
-# The head of a descriptor, then the extents of the dimensions, then for each array its address, its storage, the bounds
-# on its values (the bits of two float64) and its strides in elements.
-(
-    SIZE,  # elements in all
-    INNER_ROWS,  # map: innermost rows in a tile, or
-    PIECES,  # tiles in an innermost row
-    COLUMNS,  # row-reduce: elements in a row
-    SUMS,  # the address of the tasks' sums, in
-    FINAL,  # the computing dtype where a task sums a whole row, or else float64
-    NDIM,
-    SEED_LOW,
-    SEED_HIGH,
+from agauss.backends.cpu.descriptor import (
+    ADDRESS,
+    BATCH_AXIS,
+    BFLOAT16,
+    BUFFERED,
+    DIRECT,
     DRAW,
-    STREAM,
-    BATCH_AXIS,  # the dimension whose places are looked up in
-    INDEX,  # the address of the sample ids
     EXTENTS,
-) = range(14)
-ADDRESS, STORAGE, LOW, HIGH, STRIDES = range(5)
-DIRECT, BUFFERED, FLOAT16, BFLOAT16 = range(4)
+    FLOAT16,
+    INDEX,
+    NDIM,
+    SEED_HIGH,
+    SEED_LOW,
+    STORAGE,
+    STREAM,
+    STRIDES,
+)
+from agauss.maths import noise
+from agauss.maths.sums import TILE
+
+NARROW = 8  # columns in rows that are copied column by column
+# Elements are moved and computed a tile at a time: a handful of tiles fit in the first-level cache.
+SCRATCH = TILE + 8  # a tile of noise begins and ends on whole blocks
 
 _N_SCOPES = 8  # arrays written by one kernel, and one more for its sums
 
@@ -224,7 +220,7 @@ def offset(d, array, row):
 def has_short_rows(d, array, column, n):
     """Whether elements are whole rows of an array of two dimensions, so short that a loop for each would cost more."""
     inner = d[EXTENTS + d[NDIM] - 1]
-    short = d[NDIM] == 2 and inner <= SHORT and column == 0 and n % inner == 0
+    short = d[NDIM] == 2 and inner <= NARROW and column == 0 and n % inner == 0
     return short and d[array + STORAGE] <= BUFFERED
 
 

@@ -1,4 +1,4 @@
-"""Shapes and strides to a work descriptor (memory.py says what one holds); knows no formula and touches no data."""
+"""Shapes and strides to a work descriptor (descriptor.py says what one holds); knows no formula and touches no data."""
 
 import struct
 from math import prod
@@ -6,17 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from agauss.backends.cpu import memory
+from agauss.backends.cpu import descriptor
 from agauss.backends.strides import coalesce, in_elements
-
-CHUNK, LANES = 65536, 64  # loops.py says what they are
-
+from agauss.maths.sums import CHUNK, LANES, TILE
 
 # An array without its data: shape, strides in bytes, item size, storage and the bounds on its values. The storage of
 # noise, which lies nowhere, is None, and its strides are those of the linear index that it hangs on.
 Array = tuple[tuple[int, ...], tuple[int, ...], int, int | None, float, float]
 INFINITY = float("inf")
-DISCARDED: Array = ((), (), 1, memory.BUFFERED, -INFINITY, INFINITY)
+DISCARDED: Array = ((), (), 1, descriptor.BUFFERED, -INFINITY, INFINITY)
 
 
 class Plan(NamedTuple):
@@ -58,23 +56,23 @@ def plan(
 
     size, inner = prod(shape), extents[-1]
     columns = prod(shape[axis] for axis in axes) if axes is not None else 0
-    inner_rows, pieces = max(1, memory.TILE // inner), -(-inner // memory.TILE)
+    inner_rows, pieces = max(1, TILE // inner), -(-inner // TILE)
     if axes is None:
         tasks, partials = -(-(size // inner) // inner_rows) * pieces, 0
     elif columns < LANES:
         partials = size // columns
-        tasks = -(-partials // (memory.TILE // columns))
+        tasks = -(-partials // (TILE // columns))
     else:
         partials = tasks = size // columns * -(-columns // CHUNK)
 
     ndim = len(extents)
-    head = [0] * memory.EXTENTS
-    head[memory.SIZE], head[memory.COLUMNS], head[memory.NDIM] = size, columns, ndim
+    head = [0] * descriptor.EXTENTS
+    head[descriptor.SIZE], head[descriptor.COLUMNS], head[descriptor.NDIM] = size, columns, ndim
     if partials == size // max(1, columns) and final:
-        head[memory.FINAL], partials = 1, 0
-    head[memory.INNER_ROWS], head[memory.PIECES], head[memory.BATCH_AXIS] = inner_rows, pieces, batch_axis
+        head[descriptor.FINAL], partials = 1, 0
+    head[descriptor.INNER_ROWS], head[descriptor.PIECES], head[descriptor.BATCH_AXIS] = inner_rows, pieces, batch_axis
     words = head + extents
-    first_slot = len(words) + memory.ADDRESS
+    first_slot = len(words) + descriptor.ADDRESS
     for k, (_, _, _, storage, low, high) in enumerate(arrays):
         words += [0, storage or 0, _bits(low), _bits(high), *(step[k] for step in steps)]
-    return Plan(np.array(words, dtype=np.int64), first_slot, memory.STRIDES + ndim, tasks, partials)
+    return Plan(np.array(words, dtype=np.int64), first_slot, descriptor.STRIDES + ndim, tasks, partials)

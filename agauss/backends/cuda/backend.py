@@ -12,17 +12,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agauss.backends import steps
-from agauss.backends.cuda.source import ITEMSIZE, Spec
+from agauss.backends.cuda.source import HEAD, ITEMSIZE, SHORT_TILE, Spec
 from agauss.backends.protocol import Noise, Pass
 from agauss.backends.strides import coalesce, in_elements, row_major
 from agauss.maths.noise import NORMALS_PER_BLOCK
+from agauss.maths.sums import CHUNK, LANES, TILE
 
 Shape = tuple[int, ...]
 Form = tuple[Shape, Shape, str, int]  # shape, strides, dtype, how far off 16 bytes its address is
 
-# Of kernels.cu.
-LANES, TILE, CHUNK, SHORT = 64, 1024, 65536, 2048
-SUMS, PARTIALS, COUNTER, SEED_LOW, SEED_HIGH, DRAW, STREAM, INDEX, LOW = range(9, 18)  # places in struct Work
+# Places in struct Work.
+SUMS, PARTIALS, COUNTER, SEED_LOW, STREAM, INDEX = (
+    HEAD.index(name) for name in ("sums", "partials", "counter", "seed_low", "stream", "index")
+)
 
 WARP, THREADS = 32, 256
 ALIGNED = 16  # bytes that a thread reads at once
@@ -170,7 +172,7 @@ class Planned:
 
 
 def _of_noise(noise: Noise | None, shape: Shape) -> tuple[tuple[Shape, int] | None, bool]:
-    """How the noise hangs on its linear index, and whether sample ids come with it."""
+    """Where the noise lies in its linear index, and whether sample ids come with it."""
     if noise is None:
         return None, False
     return (noise.strides or row_major(shape), noise.start % MOST_NORMALS), noise.index is not None
@@ -184,10 +186,14 @@ def _new(shape: Shape, dtype: Any) -> Form:
 
 @lru_cache(maxsize=4096)
 def _prepare(
-    work: Pass, sources: tuple[Form, ...], sinks: tuple[Form | None, ...], hung: tuple[Shape, int] | None, indexed: bool
+    work: Pass,
+    sources: tuple[Form, ...],
+    sinks: tuple[Form | None, ...],
+    place: tuple[Shape, int] | None,
+    indexed: bool,
 ) -> Launch:
-    """The kernel and its words. `hung` says how the noise hangs on its linear index, by which steps and how far off a
-    block of it; None where there is no noise."""
+    """The kernel and its words. `place` says where the noise lies in its linear index, by each axis's steps and by how
+    far off a block it begins; None where there is no noise."""
     shape, axes, bounds = work.shape, work.axes, work.bounds
     kept = tuple([n for axis, n in enumerate(shape) if axes is None or axis not in axes])
     if 0 in shape:
@@ -195,13 +201,13 @@ def _prepare(
     reduced = () if axes is None else tuple(sorted(axes))
     forms = [form for form in (*sources, *sinks) if form is not None]
     real = "float64" if any(dtype == "float64" for _, _, dtype, _ in forms) else "float32"
-    noisy = hung is not None
+    noisy = place is not None
 
     # The strides of everything that has an address or, as the noise has, a linear index.
     ndim = len(shape)
     linear = list(row_major(shape))
     by_array = [in_elements(s, strides, ITEMSIZE[dtype], ndim) for s, strides, dtype, _ in sources]
-    by_array += [list(hung[0])] if hung else []
+    by_array += [list(place[0])] if place else []
     by_array += [linear if f is None else in_elements(f[0], f[1], ITEMSIZE[f[2]], ndim) for f in sinks]
 
     def dimensions(axes: Sequence[int]) -> tuple[list[int], list[Shape], int]:
@@ -243,8 +249,8 @@ def _prepare(
         bytes_at_once = vector * ITEMSIZE[dtypes[k]]
         whole = whole and offsets[k] % min(16, bytes_at_once) == 0
         whole = whole and not any(s[k] * ITEMSIZE[dtypes[k]] % bytes_at_once for s in outer_strides)
-    if hung:
-        starts = [hung[1], *(s[noise_at] for s in outer_strides)]
+    if place:
+        starts = [place[1], *(s[noise_at] for s in outer_strides)]
         whole = whole and noise_step == 1 and not any(start % per_block for start in starts)
 
     vectors = columns // vector if whole else (columns + vector - 1 + vector - 1) // vector
@@ -257,7 +263,7 @@ def _prepare(
         pieces = 1 if packed else -(-vectors // piece)
         tasks = -(-rows // tile_rows) * pieces
     elif columns < 2 * LANES:
-        loop, tile_rows = "short_rows", SHORT // (columns | 1)
+        loop, tile_rows = "short_rows", SHORT_TILE // (columns | 1)
         tasks = -(-rows // tile_rows)
     else:
         loop, pieces = "row_reduce", -(-columns // CHUNK)
@@ -297,8 +303,18 @@ def _prepare(
     none = [0] * (2 - len(bounds))
     lows = [_bits(low, real) for _, _, low, _ in bounds] + none
     highs = [_bits(high, real) for _, _, _, high in bounds] + none
-    magic = -(-(2**32) // vectors)
-    head = [rows, columns, vectors, tile_rows, pieces, piece, parts, tasks, magic, *[0] * (LOW - SUMS), *lows, *highs]
+    known = {
+        "rows": rows,
+        "columns": columns,
+        "vectors": vectors,
+        "tile_rows": tile_rows,
+        "pieces": pieces,
+        "piece": piece,
+        "parts": parts,
+        "tasks": tasks,
+        "magic": -(-(2**32) // vectors),
+    }
+    head = [known.get(name, 0) for name in HEAD] + lows + highs
     words, places = head + extents, []
     for k in range(len(by_array)):
         places.append(len(words))

@@ -1,5 +1,6 @@
 // The loops: map, and sums of rows; they know no Gaussian. source.py appends a struct Spec, which says what
-// one kernel is (term, types, ranks), and the kernel itself.
+// one kernel is (term, types, ranks), and the kernel itself. Before this file it puts LANES, TILE, CHUNK and SHORT_TILE,
+// the order of sums, and HEAD, the first fields of struct Work.
 //
 // An element's place is its row, over the outer dimensions, and its column, over the inner ones. A thread computes
 // S::vector adjacent columns at a time. Where S::whole, no row has a ragged end and every vector is aligned in memory.
@@ -7,11 +8,6 @@
 namespace agauss {
 
 constexpr int WARP = 32;
-constexpr int LANES = 64;     // sums run in this many lanes, as on a CPU,
-constexpr int TILE = 1024;    // are added up in double precision after so many elements,
-constexpr int CHUNK = 65536;  // and in order for so many; chunks are then added by pairs
-constexpr int SHORT = 2048;   // elements of short rows, under 2 LANES, that a block sums at a time
-
 // Step 0: one element for all columns; 1: columns are adjacent; 2: anything else.
 template <class S, int step_> struct Array {
     using Storage = S;
@@ -31,17 +27,7 @@ template <int... k> struct CountTo<0, k...> { using type = Places<k...>; };
 // All of a launch that is not known when the kernel is compiled; backend.py writes the same words in the same order.
 template <class S> struct Work {
     static constexpr int arrays_count = S::Inputs::count + S::noisy + S::Outputs::count;
-    long long rows, columns;
-    long long vectors;    // in a row
-    long long tile_rows;  // rows that a block takes at a time: several short ones,
-    long long pieces;     // or one of a row's pieces, which are chunks in row_reduce,
-    long long piece;      // of so many vectors, in row_reduce tiles,
-    long long parts;      // in row_reduce, one of so many parts of a chunk
-    long long tasks;      // of all the blocks
-    long long magic;      // ceil(2^32 / vectors), see quotient
-    long long sums, partials, counter;
-    long long seed_low, seed_high, draw, stream;
-    long long index;
+    long long HEAD;
     long long low[2], high[2];  // the bits of S::Real
     long long extents[S::rank];
     struct {
@@ -479,7 +465,7 @@ template <int width, class T> __device__ __forceinline__ double tree(const T* ro
 // Rows of fewer than 2 LANES columns: a block computes some into shared memory, then a thread sums a row.
 template <class S> __device__ __forceinline__ void short_rows(const Work<S>& w) {
     using Real = typename S::Real;
-    __shared__ Real computed[SHORT];
+    __shared__ Real computed[SHORT_TILE];
     int pitch = int(w.columns) | 1;  // odd, so that the threads' rows begin in different banks
     for (unsigned tile = blockIdx.x; tile < w.tasks; tile += gridDim.x) {
         long long begin = tile * w.tile_rows;

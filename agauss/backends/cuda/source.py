@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agauss.maths import formulas
+from agauss.maths.sums import CHUNK, LANES, TILE
 
 HERE = Path(__file__).parent
 FILES = ("intrinsics.cuh", "coefficients.cuh", "philox.cuh", "mathlib.cuh", "formulas.cuh", "kernels.cu")
@@ -57,10 +58,36 @@ class Spec(NamedTuple):
     total: str = "float32"  # the dtype of the sums
 
 
+# The first fields of struct Work, the words that a kernel is passed. Bounds, extents and arrays follow.
+HEAD = (
+    "rows",
+    "columns",
+    "vectors",  # in a row
+    "tile_rows",  # rows that a block takes at a time: several short ones,
+    "pieces",  # or one of a row's pieces, which are chunks in row_reduce,
+    "piece",  # of so many vectors, in row_reduce tiles,
+    "parts",  # in row_reduce, one of so many parts of a chunk
+    "tasks",  # of all the blocks
+    "magic",  # ceil(2^32 / vectors), see quotient in kernels.cu
+    "sums",  # addresses of the sums,
+    "partials",  # of room for partial sums,
+    "counter",  # and of a counter of the blocks that have ended
+    "seed_low",
+    "seed_high",
+    "draw",
+    "stream",
+    "index",  # the address of the sample ids
+)
+SHORT_TILE = 2048  # elements of short rows, under 2 LANES, that a block sums at a time
+
+
 @lru_cache
 def library() -> str:
     """All that kernels have in common. One string, with the files' lines kept for the compiler's messages."""
-    return "\n".join(f'#line 1 "{name}"\n{(HERE / name).read_text()}' for name in FILES)
+    numbers = {"LANES": LANES, "TILE": TILE, "CHUNK": CHUNK, "SHORT_TILE": SHORT_TILE}
+    shared = "\n".join(f"constexpr int {name} = {n};" for name, n in numbers.items())
+    files = (f'#line 1 "{name}"\n{(HERE / name).read_text()}' for name in FILES)
+    return "\n".join([f"#define HEAD {', '.join(HEAD)}", f"namespace agauss {{ {shared} }}", *files])
 
 
 def source(spec: Spec) -> str:

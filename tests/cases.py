@@ -299,6 +299,11 @@ class Call(NamedTuple):
     cotangents: tuple = ()  # names of arrays
     case: Case | None = None
 
+    @property
+    def used(self):
+        """The names of its arrays."""
+        return [name for name in self.names if isinstance(name, str)]
+
     def __call__(self, module, arrays):
         given = [arrays[name] if isinstance(name, str) else name for name in self.names]
         g = [arrays[name] for name in self.cotangents]
@@ -347,6 +352,37 @@ WITH_ARRAYS = [name for name in CALLS if name != "random.normal"]
 # One of each operation that has a derivative, with all that it takes, and draws: for what takes long.
 RICH = {name: CALLS.get(f"{name} mixed", CALLS[name]) for name in DIFFERENTIABLE} | {
     name: CALLS[name] for name in ("sample by index", "sample draws")
+}
+
+
+# The distribution's methods
+
+
+class Method(NamedTuple):
+    used: tuple
+    call: object  # of the class and the arrays
+
+    def __call__(self, module, arrays):
+        return self.call(module.DiagonalGaussianDistribution, *(arrays[name] for name in self.used))
+
+
+P = ("parameters",)
+METHODS = {
+    "q.sample": Method(P, lambda d, p: d(p).sample(KEY, index=range(3, 9))),
+    "q.sample_and_kl": Method(P, lambda d, p: d(p, event_axes=2, bounds="soft").sample_and_kl(KEY)),
+    "q.kl": Method(P, lambda d, p: d(p).kl()),
+    "q.kl of two": Method((*P, "mean", "logvar row"), lambda d, p, u, v: d(p).kl(d.from_mean_logvar(u, v))),
+    "q.nll": Method((*P, "x"), lambda d, p, x: d(p).nll(x)),
+    "q.nll of dims": Method(("mean", "logvar", "x"), lambda d, u, v, x: d.from_mean_logvar(u, v).nll(x, dims=[1, 2])),
+    "q.log_prob": Method((*P, "x"), lambda d, p, x: d(p, bounds=None).log_prob(x)),
+    "q.std and var": Method(P, lambda d, p: (d(p).std, d(p).var)),
+}
+# Linear in what they depend on.
+LINEAR_METHODS = {
+    "q.entropy": Method(P, lambda d, p: d(p).entropy()),
+    "q.mean and logvar": Method(P, lambda d, p: (d(p).mean, d(p, bounds=(-1, 1)).logvar)),
+    "q.mode": Method(P, lambda d, p: d(p).mode()),
+    "q.sample of a point": Method(P, lambda d, p: d(p, deterministic=True).sample()),
 }
 
 

@@ -14,7 +14,7 @@ import dask.array as da
 import ml_dtypes
 import numpy as np
 import pytest
-from test_backends import OPERATIONS, WITH_ARRAYS, arrays, as_tuple
+from cases import CALLS, KEY, SHAPE, WITH_ARRAYS, arrays, as_tuple
 
 import agauss as ag
 from agauss import arrays as libraries
@@ -25,8 +25,6 @@ from agauss.backends.dask import Blocks
 from agauss.random import Key
 
 ROOT = Path(ag.__file__).parent.parent
-KEY = Key(2026, 8)
-SHAPE = (6, 4, 5)
 
 
 @pytest.fixture(autouse=True)
@@ -51,12 +49,12 @@ def chunked(a, cut, name="mean"):
 
 
 def cut_up(cut, dtype="float32"):
-    return SimpleNamespace(xp=da, **{name: chunked(a, cut, name) for name, a in arrays(dtype).items()})
+    return {"xp": da, **{name: chunked(a, cut, name) for name, a in arrays(dtype).items()}}
 
 
 @cache
 def eager(name, dtype="float32"):
-    return as_tuple(OPERATIONS[name](SimpleNamespace(xp=np, **arrays(dtype))))
+    return as_tuple(CALLS[name](ag, arrays(dtype)))
 
 
 def assert_same(lazy, want, *, sums_too=False):
@@ -76,10 +74,10 @@ def assert_same(lazy, want, *, sums_too=False):
 # Values
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("cut", CHUNKS)
 def test_values_are_those_of_the_eager_call_for_any_chunks(cut, name):
-    found = as_tuple(OPERATIONS[name](cut_up(cut)))
+    found = as_tuple(CALLS[name](ag, cut_up(cut)))
     for lazy, want in zip(found, eager(name), strict=True):
         assert_same(lazy, want, sums_too=cut == "whole")
 
@@ -87,7 +85,7 @@ def test_values_are_those_of_the_eager_call_for_any_chunks(cut, name):
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
 @pytest.mark.parametrize("name", WITH_ARRAYS)
 def test_other_dtypes_too(name, dtype):
-    for lazy, want in zip(as_tuple(OPERATIONS[name](cut_up("ragged", dtype))), eager(name, dtype), strict=True):
+    for lazy, want in zip(as_tuple(CALLS[name](ag, cut_up("ragged", dtype))), eager(name, dtype), strict=True):
         if want.dtype == ml_dtypes.bfloat16 and want.size < np.prod(SHAPE):
             np.testing.assert_allclose(lazy.compute().astype(float), want.astype(float), rtol=2**-7, atol=20 * 2**-7)
         else:
@@ -121,9 +119,9 @@ def test_sample_ids_go_with_their_blocks(cut, lazily):
     given = da.from_array(ids, chunks=4) if lazily else ids
     mean, logvar = (chunked(a[name], cut) for name in ("mean", "logvar"))
     assert_same(ag.sample(mean, logvar, rng=KEY, index=given), ag.sample(a["mean"], a["logvar"], rng=KEY, index=ids))
-    row, column = da.from_array(a["row"], chunks=2), da.from_array(a["column"], chunks=3)
-    want = ag.sample_vjp(a["column"], a["row"], cotangent=a["g_z"], rng=KEY, index=ids)
-    found = ag.sample_vjp(column, row, cotangent=chunked(a["g_z"], cut), rng=KEY, index=given)
+    row, column = da.from_array(a["logvar row"], chunks=2), da.from_array(a["mean column"], chunks=3)
+    want = ag.sample_vjp(a["mean column"], a["logvar row"], cotangent=a["g own"], rng=KEY, index=ids)
+    found = ag.sample_vjp(column, row, cotangent=chunked(a["g own"], cut), rng=KEY, index=given)
     for lazy, value in zip(found, want, strict=True):
         assert_same(lazy, value)
 
@@ -278,13 +276,13 @@ def calls(monkeypatch):
     return made
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", CALLS)
 def test_nothing_is_computed_before_it_is_asked_for(name, calls):
     def refuse(*args, **kwargs):
         raise AssertionError("something was computed")
 
     with dask.config.set(scheduler=refuse):
-        found = as_tuple(OPERATIONS[name](cut_up("ragged")))
+        found = as_tuple(CALLS[name](ag, cut_up("ragged")))
         assert all(isinstance(value, da.Array) for value in found)
         assert calls == []
         with pytest.raises(AssertionError, match="something was computed"):

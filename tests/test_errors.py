@@ -7,6 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from cases import PUBLIC
 from oracles import EVERY_LIBRARY, LIBRARIES, array, dtype_of, host, library_of
 
 import agauss as ag
@@ -56,56 +57,28 @@ def ones(*shape, dtype=np.float32):
 PAIRS = [("numpy", "float16"), ("torch", "float16"), *((name, "float32") for name in EVERY_LIBRARY)]
 library_and_dtype = pytest.mark.parametrize(("library", "dtype"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
 
-# Each function with arguments that fit, the names of its array arguments first.
-SAMPLE = {"rng": 7}
-CALLS = {
-    "kl": (ag.kl, ("mean", "logvar", "mean2", "logvar2"), {}),
-    "normal_kl": (ag.normal_kl, ("mean1", "logvar1", "mean2", "logvar2"), {}),
-    "nll": (ag.nll, ("x", "mean", "logvar"), {}),
-    "log_prob": (ag.log_prob, ("x", "mean", "logvar"), {}),
-    "entropy": (ag.entropy, ("logvar",), {}),
-    "std": (ag.std, ("logvar",), {}),
-    "var": (ag.var, ("logvar",), {}),
-    "clamp": (ag.clamp, ("logvar",), {"bounds": "hard"}),
-    "saturated": (ag.saturated, ("logvar",), {}),
-    "mode": (ag.mode, ("mean", "logvar"), {}),
-    "sample": (ag.sample, ("mean", "logvar"), SAMPLE),
-    "sample_and_kl": (ag.sample_and_kl, ("parameters",), SAMPLE),
-    "sample_block": (ag.sample_block, ("mean", "logvar"), {"key": 7, "offset": 0, "event_size": 4}),
-    "kl_vjp": (ag.kl_vjp, ("mean", "logvar", "mean2", "logvar2"), {"cotangent": 1.0}),
-    "normal_kl_vjp": (ag.normal_kl_vjp, ("mean1", "logvar1", "mean2", "logvar2"), {"cotangent": 1.0}),
-    "nll_vjp": (ag.nll_vjp, ("x", "mean", "logvar"), {"cotangent": 1.0}),
-    "log_prob_vjp": (ag.log_prob_vjp, ("x", "mean", "logvar"), {"cotangent": 1.0}),
-    "entropy_vjp": (ag.entropy_vjp, ("logvar",), {"cotangent": 1.0}),
-    "std_vjp": (ag.std_vjp, ("logvar",), {"cotangent": 1.0}),
-    "var_vjp": (ag.var_vjp, ("logvar",), {"cotangent": 1.0}),
-    "clamp_vjp": (ag.clamp_vjp, ("logvar",), {"cotangent": 1.0, "bounds": "hard"}),
-    "mode_vjp": (ag.mode_vjp, ("mean", "logvar"), {"cotangent": 1.0}),
-    "sample_vjp": (ag.sample_vjp, ("mean", "logvar"), {"cotangent": 1.0, **SAMPLE}),
-    "sample_and_kl_vjp": (ag.sample_and_kl_vjp, ("parameters",), {"cotangent": (1.0, 1.0), **SAMPLE}),
-}
-ELEMENTWISE = [name for name in CALLS if not name.startswith("sample_and_kl")]
+VJPS = [name for name in PUBLIC if name.endswith("_vjp")]
 
 
 def taking(option):
-    return [name for name, (function, _, _) in CALLS.items() if option in inspect.signature(function).parameters]
+    return [name for name, public in PUBLIC.items() if public.takes(option)]
 
 
 def arguments(name, library="numpy", dtype="float32", shape=(2, 4)):
-    _, names, options = CALLS[name]
-    return [array(library, np.ones(shape), dtype) for _ in names], dict(options)
+    public = PUBLIC[name]
+    return [array(library, np.ones(shape), dtype) for _ in public.arguments], dict(public.options)
 
 
-def test_the_table_of_calls_holds_every_function_there_is():
+def test_the_table_of_functions_holds_every_one_there_is():
     functions = {name for name in ag.__all__ if inspect.isfunction(getattr(ag, name))}
-    assert functions - {"explain", "show_versions", "vjp"} == set(CALLS)
+    assert functions - {"explain", "show_versions", "vjp"} == set(PUBLIC)
 
 
 @libraries
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", PUBLIC)
 def test_the_calls_that_the_bad_ones_are_made_of_work(name, library):
     args, options = arguments(name, library)
-    CALLS[name][0](*args, **options)
+    getattr(ag, name)(*args, **options)
 
 
 # What is no array, or of a dtype that is not computed with
@@ -150,12 +123,12 @@ SAID = {  # how the dtype that came is spelt, where not by its name
 }
 
 
-names = pytest.mark.parametrize("name", CALLS)
+names = pytest.mark.parametrize("name", PUBLIC)
 
 
 @names
 def test_what_is_no_array_is_refused_by_name(name):
-    function, arrays, _ = CALLS[name]
+    function, arrays = PUBLIC[name][:2]
     for position, blamed in enumerate(arrays):
         for bad, came in NOT_ARRAYS.values():
             args, options = arguments(name)
@@ -168,7 +141,7 @@ def test_what_is_no_array_is_refused_by_name(name):
 
 @names
 def test_other_dtypes_are_refused_by_name(name):
-    function, arrays, _ = CALLS[name]
+    function, arrays = PUBLIC[name][:2]
     for position, blamed in enumerate(arrays):
         for kind, bad in OTHER_DTYPES.items():
             args, options = arguments(name)
@@ -179,7 +152,7 @@ def test_other_dtypes_are_refused_by_name(name):
 
 @names
 def test_torch_tensors_of_other_dtypes_are_refused_by_name(name):
-    function, arrays, _ = CALLS[name]
+    function, arrays = PUBLIC[name][:2]
     for dtype in ("int64", "int32", "bool", "complex64"):
         args, options = arguments(name, "torch")
         args[-1] = args[-1].to(getattr(torch, dtype))
@@ -188,14 +161,14 @@ def test_torch_tensors_of_other_dtypes_are_refused_by_name(name):
 
 
 def test_integers_beside_integers_are_refused_too():
-    for name in CALLS:
-        function, names, options = CALLS[name]
+    for name in PUBLIC:
+        function, names, options, _ = PUBLIC[name]
         args = [np.ones((2, 4), np.int64) for _ in names]
         first = min(names, key=lambda name: name == "x")
         assert_refused(function, *args, kinds=TypeError, says=(rf"\b{first}\b", "floating", "got int64"), **options)
 
 
-mixable = pytest.mark.parametrize("name", [name for name in CALLS if len(CALLS[name][1]) > 1])
+mixable = pytest.mark.parametrize("name", [name for name in PUBLIC if len(PUBLIC[name].arguments) > 1])
 
 
 def blamed_for(arrays, position):
@@ -211,7 +184,7 @@ def blamed_for(arrays, position):
 @mixable
 @libraries
 def test_mixed_dtypes_are_refused(name, library):
-    function, arrays, _ = CALLS[name]
+    function, arrays = PUBLIC[name][:2]
     for position in range(len(arrays)):
         args, options = arguments(name, library)
         args[position] = array(library, np.ones((2, 4)), "float64")
@@ -226,7 +199,7 @@ def test_mixed_dtypes_are_refused(name, library):
     "pair", [("numpy", "torch"), ("torch", "numpy"), ("numpy", "array_api_strict"), ("torch", "dask")]
 )
 def test_mixed_libraries_are_refused(name, pair):
-    function, arrays, _ = CALLS[name]
+    function, arrays = PUBLIC[name][:2]
     for position in range(len(arrays)):
         args, options = arguments(name, pair[0])
         args[position] = array(pair[1], np.ones((2, 4)), "float32")
@@ -246,7 +219,7 @@ def test_mixed_devices_are_refused():
 @mixable
 @libraries
 def test_shapes_that_do_not_broadcast_are_refused(name, library):
-    function, arrays, _ = CALLS[name]
+    function, arrays = PUBLIC[name][:2]
     for position in range(len(arrays)):
         args, options = arguments(name, library)
         args[position] = array(library, np.ones((2, 3)), "float32")
@@ -385,11 +358,11 @@ AXES = [  # bad axes of two dimensions, and what the message says came
 ]
 
 
-@pytest.mark.parametrize("name", [name for name in taking("axis") if not name.startswith("sample_and_kl")])
+@pytest.mark.parametrize("name", [name for name in taking("axis") if "parameters" not in PUBLIC[name].arguments])
 def test_bad_axes_are_refused(name):
     for axis, came in AXES:
         args, options = arguments(name)
-        assert_refused(CALLS[name][0], *args, axis=axis, says=("axis", "must", "got", came), **options)
+        assert_refused(getattr(ag, name), *args, axis=axis, says=("axis", "must", "got", came), **options)
 
 
 @pytest.mark.parametrize("axis", [2, -3, 1.0, "1", None, (0, 1)], ids=repr)
@@ -429,24 +402,24 @@ def test_a_list_of_axes_is_as_good_as_a_tuple():
 
 # out=
 
-OUT = {  # the shape of out for the arguments (2, 4), with axis=1 where there is an axis
-    **dict.fromkeys(("kl", "nll", "log_prob", "entropy"), (2,)),
-    **dict.fromkeys(("std", "var", "clamp", "mode", "sample", "sample_block"), (2, 4)),
-    "sample_and_kl": (2, 2),
-    "sample_and_kl_vjp": (2, 4),
-}
+
+def value_shape(name):
+    """The shape of what is computed from arguments of shape (2, 4), with axis=1 where there is an axis."""
+    if "parameters" in PUBLIC[name].arguments:
+        return (2, 2)
+    return (2,) if PUBLIC[name].case is not None and PUBLIC[name].case.sums else (2, 4)
 
 
-def test_the_table_of_outs_holds_every_function_that_takes_one():
-    of_gradients = {name for name in CALLS if name.endswith("_vjp")} - {"sample_and_kl_vjp"}
-    assert set(taking("out")) == set(OUT) | of_gradients
+FUSED_VJPS = [name for name in VJPS if "parameters" in PUBLIC[name].arguments]  # which return one array
+# The shape of out; the other vjps take several.
+OUT = {name: value_shape(name) for name in taking("out") if name not in VJPS} | dict.fromkeys(FUSED_VJPS, (2, 4))
 
 
 def with_axis(name):
     args, options = arguments(name)
-    if name in ("kl", "nll", "log_prob", "entropy"):
+    if PUBLIC[name].case is not None and PUBLIC[name].case.sums:
         options["axis"] = 1
-    for option in {"rng", "key"} & set(options):
+    for option in {"rng", "key"} & set(options) if name not in VJPS else ():
         options[option] = np.random.default_rng(3)  # which a refused call must not advance
     return args, options
 
@@ -455,8 +428,8 @@ def with_axis(name):
 def test_an_out_that_fits_is_filled_and_returned(name):
     args, options = with_axis(name)
     out = np.full(OUT[name], np.nan, np.float32)
-    result = CALLS[name][0](*args, out=out, **options)
-    result = result[0] if name == "sample_and_kl" else result
+    result = getattr(ag, name)(*args, out=out, **options)
+    result = result[0] if isinstance(result, tuple) else result
     assert result is out
     assert not np.any(np.isnan(out))
 
@@ -466,7 +439,7 @@ def test_an_out_of_another_shape_is_refused(name):
     args, options = with_axis(name)
     for shape in ((), (3,), (*OUT[name], 1), (1, *OUT[name]), tuple(n + 1 for n in OUT[name])):
         says = ("out", "shape", re.escape(str(OUT[name])), "got", re.escape(str(shape)))
-        assert_refused(CALLS[name][0], *args, out=ones(*shape), kinds=ValueError, says=says, **options)
+        assert_refused(getattr(ag, name), *args, out=ones(*shape), kinds=ValueError, says=says, **options)
 
 
 @pytest.mark.parametrize("name", OUT)
@@ -475,7 +448,7 @@ def test_an_out_of_another_dtype_is_refused(name, dtype):
     args, options = with_axis(name)
     came = "byte order|>f4|big-endian" if dtype == ">f4" else dtype
     says = ("out", "dtype", "float32", "got", came)
-    assert_refused(CALLS[name][0], *args, out=np.ones(OUT[name], dtype), kinds=TypeError, says=says, **options)
+    assert_refused(getattr(ag, name), *args, out=np.ones(OUT[name], dtype), kinds=TypeError, says=says, **options)
 
 
 @pytest.mark.parametrize("name", OUT)
@@ -488,10 +461,10 @@ def test_an_out_of_another_library_or_of_none_is_refused(name):
         (np.ma.masked_array(ones(*OUT[name])), "MaskedArray"),
     ):
         says = ("out", "numpy", "got", came)
-        assert_refused(CALLS[name][0], *args, out=out, kinds=TypeError, says=says, **options)
+        assert_refused(getattr(ag, name), *args, out=out, kinds=TypeError, says=says, **options)
     args = [array("torch", a) for a in args]
     says = ("out", "torch", "got", "numpy|ndarray")
-    assert_refused(CALLS[name][0], *args, out=ones(*OUT[name]), kinds=TypeError, says=says, **options)
+    assert_refused(getattr(ag, name), *args, out=ones(*OUT[name]), kinds=TypeError, says=says, **options)
 
 
 @pytest.mark.parametrize("name", OUT)
@@ -500,7 +473,7 @@ def test_a_read_only_out_is_refused(name):
     out = ones(*OUT[name])
     out.flags.writeable = False
     assert_refused(
-        CALLS[name][0], *args, out=out, kinds=ValueError, says=("out", "writ", "got", "read-only"), **options
+        getattr(ag, name), *args, out=out, kinds=ValueError, says=("out", "writ", "got", "read-only"), **options
     )
 
 
@@ -510,7 +483,7 @@ def test_an_out_that_cannot_be_written_in_place_is_refused(name, library):
     args, options = with_axis(name)
     args = [array(library, a) for a in args]
     out = array(library, ones(*OUT[name]))
-    assert_refused(CALLS[name][0], *args, out=out, kinds=TypeError, says=("out", library), **options)
+    assert_refused(getattr(ag, name), *args, out=out, kinds=TypeError, says=("out", library), **options)
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -561,7 +534,7 @@ def test_a_bad_index_is_refused(library, kind):
         if "vjp" not in name:
             options["rng"] = np.random.default_rng(3)
         says = ("index", "must", "got", came)
-        assert_refused(CALLS[name][0], *args, index=index, kinds=kinds, says=says, **options)
+        assert_refused(getattr(ag, name), *args, index=index, kinds=kinds, says=says, **options)
 
 
 @pytest.mark.parametrize("name", taking("index"))
@@ -572,10 +545,12 @@ def test_a_bad_index_of_torch_is_refused(name):
         (torch.tensor([True, False]), TypeError, "bool"),
         (torch.tensor([0, 1, 2]), ValueError, r"\(3,\)"),
     ):
-        assert_refused(CALLS[name][0], *args, index=index, kinds=kinds, says=("index", "must", "got", came), **options)
+        assert_refused(
+            getattr(ag, name), *args, index=index, kinds=kinds, says=("index", "must", "got", came), **options
+        )
     args, options = arguments(name, "numpy")
     says = ("index", "must", "got", "torch|Tensor")
-    assert_refused(CALLS[name][0], *args, index=torch.tensor([0, 1]), kinds=TypeError, says=says, **options)
+    assert_refused(getattr(ag, name), *args, index=torch.tensor([0, 1]), kinds=TypeError, says=says, **options)
 
 
 @libraries
@@ -636,7 +611,7 @@ def test_an_rng_of_a_wrong_kind_is_refused(name):
     for rng, came in RNGS.values():
         args, options = arguments(name)
         options["rng"] = rng
-        assert_refused(CALLS[name][0], *args, kinds=TypeError, says=("rng", "must", "got", came), **options)
+        assert_refused(getattr(ag, name), *args, kinds=TypeError, says=("rng", "must", "got", came), **options)
 
 
 @pytest.mark.parametrize("name", taking("rng"))
@@ -644,7 +619,7 @@ def test_a_seed_that_does_not_fit_64_bits_is_refused(name):
     for seed, came in SEEDS.items():
         args, options = arguments(name)
         options["rng"] = seed
-        assert_refused(CALLS[name][0], *args, kinds=ValueError, says=("rng|seed", "must", "got", came), **options)
+        assert_refused(getattr(ag, name), *args, kinds=ValueError, says=("rng|seed", "must", "got", came), **options)
 
 
 def test_random_normal_refuses_what_sample_refuses():
@@ -756,7 +731,7 @@ def test_bad_bounds_are_refused(kind):
         options["bounds"] = bounds
         if "rng" in options:
             options["rng"] = np.random.default_rng(0)
-        assert_refused(CALLS[name][0], *args, kinds=kinds, says=("bounds", "must", "got", came), **options)
+        assert_refused(getattr(ag, name), *args, kinds=kinds, says=("bounds", "must", "got", came), **options)
 
 
 @pytest.mark.parametrize("kind", BOUNDS)
@@ -773,59 +748,54 @@ def test_bad_bounds_of_the_second_and_of_distributions_are_refused(kind):
 
 # cotangent=
 
-VJPS = {  # the shape of the value for the arguments (2, 4) with axis=1 where there is one
-    **dict.fromkeys(("kl_vjp", "nll_vjp", "log_prob_vjp", "entropy_vjp"), (2,)),
-    **dict.fromkeys(("normal_kl_vjp", "std_vjp", "var_vjp", "clamp_vjp", "mode_vjp", "sample_vjp"), (2, 4)),
-}
+GRADIENTS = {name: value_shape(name) for name in VJPS if name not in FUSED_VJPS}  # the shape of the cotangent
 
 
 def vjp_call(name, library="numpy"):
     args, options = arguments(name, library)
-    if VJPS[name] == (2,):
+    if PUBLIC[name].case.sums:
         options["axis"] = 1
     del options["cotangent"]
     return args, options
 
 
-def test_the_table_of_vjps_holds_every_one():
-    assert set(VJPS) | {"sample_and_kl_vjp"} == {name for name in CALLS if name.endswith("_vjp")}
-
-
-@pytest.mark.parametrize("name", VJPS)
+@pytest.mark.parametrize("name", GRADIENTS)
 def test_the_outs_of_a_vjp_are_an_array_that_fits_for_each_argument(name):
     args, options = vjp_call(name)
     fitting = [np.full((2, 4), np.nan, np.float32) for _ in args]
     for outs in (fitting[0], fitting[1:], [*fitting, fitting[0]], "no", 3):
-        assert_refused(CALLS[name][0], *args, cotangent=1.0, out=outs, kinds=TypeError, says=("out", "got"), **options)
+        assert_refused(
+            getattr(ag, name), *args, cotangent=1.0, out=outs, kinds=TypeError, says=("out", "got"), **options
+        )
     for wrong, kinds in ((ones(4, 2), ValueError), (ones(2, 4, dtype=np.float64), TypeError), (None, TypeError)):
         outs = [*fitting[1:], wrong]
-        assert_refused(CALLS[name][0], *args, cotangent=1.0, out=outs, kinds=kinds, says=("out", "got"), **options)
-    got = CALLS[name][0](*args, cotangent=1.0, out=fitting, **options)
+        assert_refused(getattr(ag, name), *args, cotangent=1.0, out=outs, kinds=kinds, says=("out", "got"), **options)
+    got = getattr(ag, name)(*args, cotangent=1.0, out=fitting, **options)
     assert all(g is out for g, out in zip(got, fitting, strict=True))
     assert not any(np.isnan(out).any() for out in fitting)
 
 
 @libraries
-@pytest.mark.parametrize("name", VJPS)
+@pytest.mark.parametrize("name", GRADIENTS)
 def test_a_cotangent_of_another_shape_is_refused(name, library):
     args, options = vjp_call(name, library)
-    for shape in ((3,), (2, 3), (1, *VJPS[name]), (*VJPS[name], 1), (5, *VJPS[name]), (0,)):
+    for shape in ((3,), (2, 3), (1, *GRADIENTS[name]), (*GRADIENTS[name], 1), (5, *GRADIENTS[name]), (0,)):
         cotangent = array(library, np.ones(shape), "float32")
-        says = ("cotangent", "shape", re.escape(str(VJPS[name])), "got", re.escape(str(shape)))
-        assert_refused(CALLS[name][0], *args, cotangent=cotangent, kinds=ValueError, says=says, **options)
+        says = ("cotangent", "shape", re.escape(str(GRADIENTS[name])), "got", re.escape(str(shape)))
+        assert_refused(getattr(ag, name), *args, cotangent=cotangent, kinds=ValueError, says=says, **options)
 
 
 @libraries
-@pytest.mark.parametrize("name", VJPS)
+@pytest.mark.parametrize("name", GRADIENTS)
 def test_a_cotangent_of_another_dtype_is_refused(name, library):
     args, options = vjp_call(name, library)
     for dtype in ("float64", "float16", "int64", "bool", "complex64"):
-        cotangent = array(library, np.ones(VJPS[name]), dtype)
+        cotangent = array(library, np.ones(GRADIENTS[name]), dtype)
         says = ("cotangent", "dtype", "float32", "got", dtype)
-        assert_refused(CALLS[name][0], *args, cotangent=cotangent, kinds=TypeError, says=says, **options)
+        assert_refused(getattr(ag, name), *args, cotangent=cotangent, kinds=TypeError, says=says, **options)
 
 
-@pytest.mark.parametrize("name", VJPS)
+@pytest.mark.parametrize("name", GRADIENTS)
 def test_what_is_no_cotangent_is_refused(name):
     args, options = vjp_call(name)
     for cotangent, came in (
@@ -834,11 +804,11 @@ def test_what_is_no_cotangent_is_refused(name):
         ("1", "str"),
         (True, "bool"),
         (1j, "complex"),
-        (torch.ones(VJPS[name]), "torch|Tensor"),
-        (np.ma.masked_array(ones(*VJPS[name])), "MaskedArray"),
+        (torch.ones(GRADIENTS[name]), "torch|Tensor"),
+        (np.ma.masked_array(ones(*GRADIENTS[name])), "MaskedArray"),
     ):
         says = ("cotangent", "must", "got", came)
-        assert_refused(CALLS[name][0], *args, cotangent=cotangent, kinds=TypeError, says=says, **options)
+        assert_refused(getattr(ag, name), *args, cotangent=cotangent, kinds=TypeError, says=says, **options)
 
 
 def test_the_cotangent_of_a_half_precision_sum_is_float32():
@@ -873,12 +843,12 @@ def test_bad_cotangents_of_sample_and_kl_are_refused(kind):
     assert_refused(ag.sample_and_kl_vjp, ones(2, 4), cotangent=pair, rng=0, out=out, kinds=kinds, says=says)
 
 
-@pytest.mark.parametrize("name", [name for name in CALLS if name.endswith("_vjp")])
+@pytest.mark.parametrize("name", VJPS)
 def test_a_vjp_without_its_cotangent_is_refused(name):
     args, options = arguments(name)
     del options["cotangent"]
     with pytest.raises(TypeError, match="cotangent"):
-        CALLS[name][0](*args, **options)
+        getattr(ag, name)(*args, **options)
 
 
 # vjp, sample_shape
@@ -1090,9 +1060,9 @@ def test_nan_reaches_the_results_of_its_own_sample_and_no_others(library, dtype)
 @pytest.mark.parametrize("library", ["numpy", "torch", "dask", "array_api_strict"])  # JAX has no such warnings
 def test_nan_and_inf_neither_raise_nor_warn(name, library):
     # Every combination of four values in the arguments of the function; pytest turns warnings into errors.
-    function, arrays, options = CALLS[name]
+    function, arrays, options, _ = PUBLIC[name]
     grids = np.meshgrid(*([np.array([np.nan, np.inf, -np.inf, 0.0])] * max(len(arrays), 2)), indexing="ij")
-    if name.startswith("sample_and_kl"):
+    if arrays == ("parameters",):
         args = [array(library, np.stack([g.ravel() for g in grids], axis=1), "float32")]
     else:
         args = [array(library, g.reshape(-1, 4), "float32") for g in grids[: len(arrays)]]

@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from cases import CASES, ELEMENTWISE, as_tuple, each
 from oracles import EVERY_LIBRARY, LIBRARIES, array, dtype_of, host, library_of, numpy_dtype, same_bits, wide
 
 import agauss as ag
@@ -18,128 +19,20 @@ HALF = ("float16", "bfloat16")
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 SHAPE = (2, 3, 4)
 BOUND_KINDS = (None, "hard", "soft", "straight-through")
+SAMPLE, FUSED = CASES["sample"], CASES["sample_and_kl"]
+ops = each(ELEMENTWISE)
+bounded_ops = each(name for name in ELEMENTWISE if CASES[name].bounded)
 
 
-# Plain forms, for torch and jax.numpy alike: m is the module, stop its way of stopping a gradient
-
-
-def stop(m, x):
-    return x.detach() if m is torch else jax.lax.stop_gradient(x)
-
-
-def softplus(m, x):
-    return m.logaddexp(x, m.zeros_like(x))
-
-
-def clamped(m, logvar, bounds):
-    """With gradient 0 strictly outside hard bounds, 1 inside and on them; 1 everywhere where straight through."""
-    if bounds is None:
-        return logvar
-    low, high, kind = (-30.0, 20.0, bounds) if isinstance(bounds, str) else (*bounds, "hard")[:3]
-    cut = stop(m, m.clip(logvar, low, high))
-    if kind == "hard":
-        return m.where((logvar < low) | (logvar > high), cut, logvar)
-    if kind == "straight-through":
-        return cut + logvar - stop(m, logvar)
-    below = high - softplus(m, high - logvar)
-    return low + softplus(m, below - low)
-
-
-def summed(m, x, axis):
-    if axis == ():
-        return x
-    return m.sum(x, axis) if axis is not None else m.sum(x)
-
-
-def kl(m, mean, logvar, mean2=None, logvar2=None, *, axis=None, bounds=None, bounds2=None):
-    logvar = clamped(m, logvar, bounds)
-    if mean2 is None:
-        return summed(m, 0.5 * (mean**2 + m.exp(logvar) - 1 - logvar), axis)
-    logvar2 = clamped(m, logvar2, bounds2)
-    ratio = (mean - mean2) ** 2 / m.exp(logvar2) + m.exp(logvar - logvar2)
-    return summed(m, 0.5 * (ratio - 1 - logvar + logvar2), axis)
-
-
-def nll(m, x, mean, logvar, *, axis=None, bounds=None):
-    logvar = clamped(m, logvar, bounds)
-    return summed(m, 0.5 * (math.log(2 * math.pi) + logvar + (x - mean) ** 2 / m.exp(logvar)), axis)
-
-
-def sample(m, mean, logvar, *, eps, bounds=None):
-    return mean + m.exp(clamped(m, logvar, bounds) / 2) * eps
-
-
-def sample_and_kl(m, parameters, *, eps, bounds=(-30.0, 20.0), axis=1):
-    half = parameters.shape[axis] // 2
-    before = (slice(None),) * (axis % parameters.ndim)
-    mean, logvar = parameters[(*before, slice(None, half))], parameters[(*before, slice(half, None))]
-    rest = tuple(range(1, parameters.ndim))
-    return sample(m, mean, logvar, eps=eps, bounds=bounds), kl(m, mean, logvar, axis=rest, bounds=bounds)
-
-
-PLAIN = {
-    "kl": kl,
-    "kl between two": kl,
-    "normal_kl": lambda m, *given: kl(m, *given, axis=()),
-    "nll": nll,
-    "log_prob": lambda m, *given, **options: -nll(m, *given, **options),
-    "entropy": lambda m, logvar, *, axis=None, bounds=None: summed(
-        m, 0.5 * (1 + math.log(2 * math.pi) + clamped(m, logvar, bounds)), axis
-    ),
-    "std": lambda m, logvar, *, bounds=None: m.exp(clamped(m, logvar, bounds) / 2),
-    "var": lambda m, logvar, *, bounds=None: m.exp(clamped(m, logvar, bounds)),
-    "mode": lambda m, mean, logvar: mean + 0 * logvar,
-    "clamp": lambda m, logvar, *, bounds=None: clamped(m, logvar, bounds),
-}
-PRIMALS = {
-    "kl": 2,
-    "kl between two": 4,
-    "normal_kl": 4,
-    "nll": 3,
-    "log_prob": 3,
-    "entropy": 1,
-    "std": 1,
-    "var": 1,
-    "mode": 2,
-    "clamp": 1,
-}
-SUMMED = ("kl", "kl between two", "nll", "log_prob", "entropy")
-BOUNDED = (*SUMMED, "std", "var", "clamp")
-ops = pytest.mark.parametrize("op", PLAIN)
-
-
-def forward_of(op):
-    return getattr(ag, op.removesuffix(" between two"))
-
-
-def vjp_of(op):
-    return getattr(ag, op.removesuffix(" between two") + "_vjp")
-
-
-def options_of(op, axis, bounds):
-    options = {"axis": axis} if op in SUMMED else {}
-    if op in BOUNDED:
-        options["bounds"] = bounds
-        if op == "kl between two":
-            options["bounds2"] = bounds
-    return options
-
-
-def expected(plain, primals, cotangent, **options):
-    """Gradients by torch in float64."""
+def expected(case, primals, cotangent, **options):
+    """Gradients of the plain form by torch in float64."""
     primals = [torch.tensor(wide(p), dtype=torch.float64, requires_grad=True) for p in primals]
-    value = plain(torch, *primals, **options)
-    values = value if isinstance(value, tuple) else (value,)
+    values = as_tuple(case.plain(torch, *primals, **options))
     cotangents = cotangent if isinstance(cotangent, tuple) else (cotangent,)
     cotangents = [torch.tensor(wide(c) if hasattr(c, "dtype") else c, dtype=torch.float64) for c in cotangents]
     total = sum((v * c).sum() for v, c in zip(values, cotangents, strict=True))
     gradients = torch.autograd.grad(total, primals, allow_unused=True, materialize_grads=True)
     return [g.numpy() for g in gradients]
-
-
-def primals_for(op, shapes, seed=0, scale=1.5):
-    rng = np.random.default_rng(seed)
-    return [np.asarray(rng.normal(size=shape) * scale) for shape in shapes[: PRIMALS[op]]]
 
 
 def assert_gradients(got, want, primals, **tolerance):
@@ -159,36 +52,36 @@ SHAPES = [SHAPE, (1, 3, 1), (3, 4), (), (2, 1, 4)]  # full, channels alone, a le
 @libraries
 @ops
 @pytest.mark.parametrize("turn", range(len(SHAPES)))
-def test_gradients_are_those_of_the_plain_form_and_of_their_arguments_shape(op, library, turn):
-    shapes = [SHAPES[(turn + k) % len(SHAPES)] for k in range(PRIMALS[op])]
+def test_gradients_are_those_of_the_plain_form_and_of_their_arguments_shape(case, library, turn):
+    shapes = [SHAPES[(turn + k) % len(SHAPES)] for k in range(len(case.arguments))]
     shape = np.broadcast_shapes(*shapes)
-    primals = primals_for(op, shapes, seed=turn)
+    primals = case.primals(shapes, seed=turn)
     given = [array(library, p) for p in primals]
     rng = np.random.default_rng(1)
     axes = [None, (), *([0, -1, (0,), tuple(range(1, len(shape))), tuple(range(-len(shape), 0))] if shape else [])]
-    for axis in axes if op in SUMMED else [None]:
-        options = options_of(op, axis, None)
-        value_shape = tuple(forward_of(op)(*given, **options).shape)
+    for axis in axes if case.sums else [None]:
+        options = case.options(axis, None)
+        value_shape = tuple(case.function(*given, **options).shape)
         full = rng.normal(size=value_shape)
         broadcast = rng.normal(size=tuple(1 if k % 2 == 0 else n for k, n in enumerate(value_shape)))
         for cotangent in (array(library, full), array(library, broadcast), array(library, np.array(0.7)), -1.3, 2):
-            got = vjp_of(op)(*given, cotangent=cotangent, **options)
+            got = case.vjp(*given, cotangent=cotangent, **options)
             assert all(library_of(g) == library and dtype_of(g) == "float64" for g in got)
-            assert_gradients(got, expected(PLAIN[op], primals, cotangent, **options), primals)
+            assert_gradients(got, expected(case, primals, cotangent, **options), primals)
 
 
 @libraries
 @ops
-def test_a_number_among_the_arguments_has_a_gradient_without_dimensions(op, library):
-    for number in range(PRIMALS[op]):
-        primals = primals_for(op, [SHAPE] * 4)
+def test_a_number_among_the_arguments_has_a_gradient_without_dimensions(case, library):
+    for number in range(len(case.arguments)):
+        primals = case.primals([SHAPE] * 4)
         primals[number] = np.array(0.25)
         given = [array(library, p) for p in primals]
         given[number] = 0.25
-        got = vjp_of(op)(*given, cotangent=1.5, **options_of(op, None, None))
+        got = case.vjp(*given, cotangent=1.5, **case.options(None, None))
         assert tuple(got[number].shape) == ()
-        assert library_of(got[number]) == (library if PRIMALS[op] > 1 else "numpy")
-        assert_gradients(got, expected(PLAIN[op], primals, 1.5), primals)
+        assert library_of(got[number]) == (library if len(case.arguments) > 1 else "numpy")
+        assert_gradients(got, expected(case, primals, 1.5), primals)
 
 
 LIMITS = (-1.0, 1.5)
@@ -199,29 +92,30 @@ AROUND = np.array(
 
 
 @libraries
-@pytest.mark.parametrize("op", BOUNDED)
+@bounded_ops
 @pytest.mark.parametrize("kind", BOUND_KINDS)
-def test_gradients_under_bounds_are_those_of_the_plain_form(op, library, kind):
+def test_gradients_under_bounds_are_those_of_the_plain_form(case, library, kind):
     bounds = None if kind is None else (*LIMITS, kind)
-    primals = primals_for(op, [AROUND.shape] * 4)
-    for place in {"kl": [1], "kl between two": [1, 3], "nll": [2], "log_prob": [2]}.get(op, [0]):
-        primals[place] = AROUND if place != 3 else AROUND[::-1].copy()
+    primals = case.primals([AROUND.shape] * 4)
+    for place, name in enumerate(case.arguments):
+        if name in ("logvar", "logvar2"):
+            primals[place] = AROUND if name == "logvar" else AROUND[::-1].copy()
     given = [array(library, p) for p in primals]
     cotangent = np.random.default_rng(2).normal(size=AROUND.shape)
-    options = options_of(op, (), bounds)
-    want = expected(PLAIN[op], primals, cotangent, **options)
-    assert_gradients(vjp_of(op)(*given, cotangent=array(library, cotangent), **options), want, primals)
+    options = case.options((), bounds)
+    want = expected(case, primals, cotangent, **options)
+    assert_gradients(case.vjp(*given, cotangent=array(library, cotangent), **options), want, primals)
     # A pair alone is a hard bound.
     if kind == "hard":
-        options = options_of(op, (), LIMITS)
-        assert_gradients(vjp_of(op)(*given, cotangent=array(library, cotangent), **options), want, primals)
+        options = case.options((), LIMITS)
+        assert_gradients(case.vjp(*given, cotangent=array(library, cotangent), **options), want, primals)
 
 
 @libraries
 @pytest.mark.parametrize("kind", ["hard", "soft", "straight-through"])
 def test_a_bound_named_alone_is_at_minus_30_and_20(library, kind):
     logvar = np.array([-31.0, -30.0, -29.0, 0.0, 19.0, 20.0, 21.0])
-    want = expected(PLAIN["std"], [logvar], 1.0, bounds=kind)
+    want = expected(CASES["std"], [logvar], 1.0, bounds=kind)
     assert_gradients(ag.std_vjp(array(library, logvar), cotangent=1.0, bounds=kind), want, [logvar])
 
 
@@ -234,10 +128,10 @@ def test_the_gradient_on_a_hard_bound_is_that_of_the_inside_and_beyond_it_exactl
 
 @libraries
 def test_each_of_the_two_bounds_of_kl_is_for_its_own_log_variance(library):
-    primals = primals_for("kl between two", [(6,)] * 4, scale=3)
+    primals = CASES["kl"].primals([(6,)] * 4, scale=3)
     given = [array(library, p) for p in primals]
     for options in ({"bounds": LIMITS}, {"bounds2": LIMITS}, {"bounds": LIMITS, "bounds2": (-2, 0.5, "soft")}):
-        want = expected(kl, primals, 1.0, **options)
+        want = expected(CASES["kl"], primals, 1.0, **options)
         assert_gradients(ag.kl_vjp(*given, cotangent=1.0, **options), want, primals)
 
 
@@ -245,20 +139,20 @@ def test_each_of_the_two_bounds_of_kl_is_for_its_own_log_variance(library):
 
 
 @ops
-def test_gradients_are_those_of_jax(op):
-    primals = primals_for(op, [(3, 4), (4,), (3, 1), ()])
-    options = options_of(op, -1, (*LIMITS, "soft")) if op in SUMMED else options_of(op, None, (*LIMITS, "soft"))
-    value_shape = np.shape(forward_of(op)(*primals, **options))
+def test_gradients_are_those_of_jax(case):
+    primals = case.primals([(3, 4), (4,), (3, 1), ()])
+    options = case.options(-1, (*LIMITS, "soft"))
+    value_shape = np.shape(case.function(*primals, **options))
     cotangent = np.random.default_rng(3).normal(size=value_shape)
     with jax.enable_x64(True):
 
         def scalar(*given):
-            return jnp.sum(PLAIN[op](jnp, *given, **options) * cotangent)
+            return jnp.sum(case.plain(jnp, *given, **options) * cotangent)
 
         want = jax.jit(jax.grad(scalar, argnums=tuple(range(len(primals)))))(*(jnp.asarray(p) for p in primals))
         want = [np.asarray(g) for g in want]
     assert want[0].dtype == np.float64
-    assert_gradients(vjp_of(op)(*primals, cotangent=cotangent, **options), want, primals)
+    assert_gradients(case.vjp(*primals, cotangent=cotangent, **options), want, primals)
 
 
 # Against differences of the library's own forward
@@ -282,20 +176,20 @@ def differences(function, primals, step=1e-5):
 
 @ops
 @pytest.mark.parametrize("kind", [None, "hard", "soft"])  # straight-through is meant to differ
-def test_gradients_are_the_slopes_of_the_forward(op, kind):
-    if kind is not None and op not in BOUNDED:
+def test_gradients_are_the_slopes_of_the_forward(case, kind):
+    if kind is not None and not case.bounded:
         kind = None
-    primals = primals_for(op, [(2, 3), (3,), (2, 1), ()])
-    options = options_of(op, (0,) if op in SUMMED else None, None if kind is None else (*LIMITS, kind))
-    cotangent = np.random.default_rng(4).normal(size=np.shape(forward_of(op)(*primals, **options)))
-    want = differences(lambda *given: np.sum(forward_of(op)(*given, **options) * cotangent), primals)
-    assert_gradients(vjp_of(op)(*primals, cotangent=cotangent, **options), want, primals, rtol=1e-7, atol=1e-8)
+    primals = case.primals([(2, 3), (3,), (2, 1), ()])
+    options = case.options((0,), None if kind is None else (*LIMITS, kind))
+    cotangent = np.random.default_rng(4).normal(size=np.shape(case.function(*primals, **options)))
+    want = differences(lambda *given: np.sum(case.function(*given, **options) * cotangent), primals)
+    assert_gradients(case.vjp(*primals, cotangent=cotangent, **options), want, primals, rtol=1e-7, atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", [None, "hard", "soft"])
 def test_gradients_of_samples_are_the_slopes_of_the_forward(kind):
     bounds = None if kind is None else (*LIMITS, kind)
-    primals = primals_for("mode", [(2, 3), (3,)])
+    primals = SAMPLE.primals([(2, 3), (3,)])
     cotangent = np.random.default_rng(5).normal(size=(4, 2, 3))
     options = {"rng": 3, "sample_shape": 4, "bounds": bounds}
     want = differences(lambda *given: np.sum(ag.sample(*given, **options) * cotangent), primals)
@@ -327,41 +221,41 @@ def noise(shape, rng, dtype="float64", **options):
 def test_gradients_of_samples_are_those_of_the_plain_form(library, shapes, kind):
     bounds = None if kind is None else (*LIMITS, kind)
     shape = np.broadcast_shapes(*shapes)
-    primals = primals_for("mode", shapes)
+    primals = SAMPLE.primals(shapes)
     given = [array(library, p) for p in primals]
     for cotangent in (array(library, np.random.default_rng(7).normal(size=shape)), 0.5):
         got = ag.sample_vjp(*given, cotangent=cotangent, rng=9, bounds=bounds)
-        want = expected(sample, primals, cotangent, eps=torch.tensor(noise(shape, 9)), bounds=bounds)
+        want = expected(SAMPLE, primals, cotangent, eps=torch.tensor(noise(shape, 9)), bounds=bounds)
         assert_gradients(got, want, primals)
 
 
 @libraries
 @pytest.mark.parametrize("sample_shape", [3, (2, 3), (), 0, (1,)], ids=str)
 def test_gradients_of_many_draws_are_added_up(library, sample_shape):
-    primals = primals_for("mode", [(2, 3), (3,)])
+    primals = SAMPLE.primals([(2, 3), (3,)])
     given = [array(library, p) for p in primals]
     eps = noise((2, 3), 9, sample_shape=sample_shape)
     for cotangent in (array(library, np.random.default_rng(7).normal(size=eps.shape)), 0.5):
         got = ag.sample_vjp(*given, cotangent=cotangent, rng=9, sample_shape=sample_shape)
-        want = expected(sample, primals, cotangent, eps=torch.tensor(eps))
+        want = expected(SAMPLE, primals, cotangent, eps=torch.tensor(eps))
         assert_gradients(got, want, primals)
 
 
 @libraries
 def test_gradients_of_samples_with_an_index_use_the_noise_of_the_index(library):
-    mean, logvar = primals_for("mode", [(3, 4), (3, 4)])
+    mean, logvar = SAMPLE.primals([(3, 4), (3, 4)])
     given = array(library, mean), array(library, logvar)
     index = np.array([7, 0, 1000])
     cotangent = np.random.default_rng(8).normal(size=(3, 4))
     eps = torch.tensor(noise((3, 4), 9, index=index))
     assert not np.allclose(eps, noise((3, 4), 9))
-    want = expected(sample, [mean, logvar], cotangent, eps=eps)
+    want = expected(SAMPLE, [mean, logvar], cotangent, eps=eps)
     for ids in (index, index.tolist(), array(library, index)):
         got = ag.sample_vjp(*given, cotangent=array(library, cotangent), rng=9, index=ids)
         assert_gradients(got, want, given)
 
     parameters = np.random.default_rng(6).normal(size=(3, 8)) * 2
-    want = expected(sample_and_kl, [parameters], (cotangent, 0.5), eps=eps)[0]
+    want = expected(FUSED, [parameters], (cotangent, 0.5), eps=eps)[0]
     got = ag.sample_and_kl_vjp(
         array(library, parameters), cotangent=(array(library, cotangent), 0.5), rng=9, index=index
     )
@@ -375,6 +269,7 @@ def test_gradients_of_samples_with_an_index_use_the_noise_of_the_index(library):
 )
 def test_gradients_of_the_fused_pass_are_those_of_the_plain_form(library, shape, axis, kind):
     options = {} if kind == "default" else {"bounds": None if kind is None else (*LIMITS, kind)}
+    limits = options or {"bounds": "hard"}
     rng = np.random.default_rng(10)
     parameters = rng.normal(size=shape) * (25 if kind == "default" else 2)
     z, value = ag.sample_and_kl(parameters, rng=9, axis=axis, **options)
@@ -382,7 +277,7 @@ def test_gradients_of_the_fused_pass_are_those_of_the_plain_form(library, shape,
     d_z, d_kl = rng.normal(size=z.shape), rng.normal(size=value.shape)
     given = array(library, parameters)
     for pair in ((d_z, d_kl), (d_z, 0.0), (0.0, d_kl), (1.0, 2), (d_z[:1], d_kl[:1])):
-        want = expected(sample_and_kl, [parameters], pair, eps=eps, axis=axis, **options)[0]
+        want = expected(FUSED, [parameters], pair, eps=eps, axis=axis, **limits)[0]
         cotangent = tuple(array(library, c) if isinstance(c, np.ndarray) else c for c in pair)
         got = ag.sample_and_kl_vjp(given, cotangent=cotangent, rng=9, axis=axis, **options)
         assert dtype_of(got) == "float64"
@@ -423,28 +318,28 @@ def test_the_fused_gradient_is_the_sum_of_the_two(library):
 @libraries
 @ops
 @pytest.mark.parametrize("dtype", HALF)
-def test_half_precision_gradients_have_the_arguments_dtype_and_are_rounded_once(op, library, dtype):
+def test_half_precision_gradients_have_the_arguments_dtype_and_are_rounded_once(case, library, dtype):
     shapes = [(64, 5), (5,), (64, 1), ()]
-    primals = [array("numpy", p, dtype) for p in primals_for(op, shapes)]
+    primals = [array("numpy", p, dtype) for p in case.primals(shapes)]
     given = [array(library, p, dtype) for p in primals]
-    options = options_of(op, -1, None)
+    options = case.options(-1, None)
     cotangent = 0.75
-    got = vjp_of(op)(*given, cotangent=cotangent, **options)
+    got = case.vjp(*given, cotangent=cotangent, **options)
     assert all(dtype_of(g) == dtype for g in got)
     # Sums over the batch are float32 until the end: half an ulp of the half type, and 1e-4 for sums of up to 320 terms
     # of up to 10 that cancel in float32; sums in the half type itself would be 100 times that off.
     precision = float(ml_dtypes.finfo(numpy_dtype(dtype)).eps) / 2
-    want = expected(PLAIN[op], primals, cotangent, **options)
+    want = expected(case, primals, cotangent, **options)
     assert_gradients(got, want, primals, rtol=precision * 1.001, atol=1e-4)
 
 
 @libraries
 @pytest.mark.parametrize("dtype", HALF)
 def test_half_precision_gradients_of_samples_have_the_arguments_dtype(library, dtype):
-    mean, logvar = (array("numpy", p, dtype) for p in primals_for("mode", [(64, 5), (5,)]))
+    mean, logvar = (array("numpy", p, dtype) for p in SAMPLE.primals([(64, 5), (5,)]))
     eps = noise((64, 5), 9, "float32")
     cotangent = array("numpy", np.random.default_rng(7).normal(size=(64, 5)), dtype)
-    want = expected(sample, [mean, logvar], cotangent, eps=torch.tensor(eps))
+    want = expected(SAMPLE, [mean, logvar], cotangent, eps=torch.tensor(eps))
     given = [array(library, a, dtype) for a in (mean, logvar, cotangent)]
     got = ag.sample_vjp(*given[:2], cotangent=given[2], rng=9)
     precision = float(ml_dtypes.finfo(numpy_dtype(dtype)).eps) / 2
@@ -455,25 +350,25 @@ def test_half_precision_gradients_of_samples_have_the_arguments_dtype(library, d
 
 @libraries
 @ops
-def test_float32_gradients_are_those_of_the_plain_form(op, library):
-    primals = [p.astype(np.float32) for p in primals_for(op, [SHAPE, (3, 4), (2, 1, 1), (1, 3, 1)])]
-    options = options_of(op, (1, 2), None)
-    got = vjp_of(op)(*(array(library, p) for p in primals), cotangent=0.7, **options)
+def test_float32_gradients_are_those_of_the_plain_form(case, library):
+    primals = [p.astype(np.float32) for p in case.primals([SHAPE, (3, 4), (2, 1, 1), (1, 3, 1)])]
+    options = case.options((1, 2), None)
+    got = case.vjp(*(array(library, p) for p in primals), cotangent=0.7, **options)
     assert all(dtype_of(g) == "float32" for g in got)
-    want = expected(PLAIN[op], primals, float(np.float32(0.7)), **options)
+    want = expected(case, primals, float(np.float32(0.7)), **options)
     assert_gradients(got, want, primals, rtol=2e-6, atol=1e-5)  # sums of up to 24 that cancel
 
 
 @pytest.mark.parametrize("library", [name for name in EVERY_LIBRARY if name != "numpy"])
 def test_every_vjp_accepts_every_library(library):
-    for op, count in PRIMALS.items():
-        primals = [p.astype(np.float32) for p in primals_for(op, [(3, 4)] * count)]
-        options = options_of(op, None, None)
-        got = vjp_of(op)(*(array(library, p) for p in primals), cotangent=0.7, **options)
+    for case in map(CASES.get, ELEMENTWISE):
+        primals = [p.astype(np.float32) for p in case.primals([(3, 4)] * 4)]
+        options = case.options(None, None)
+        got = case.vjp(*(array(library, p) for p in primals), cotangent=0.7, **options)
         assert all(library_of(g) == library for g in got)
-        want = [g.astype(np.float64) for g in vjp_of(op)(*primals, cotangent=0.7, **options)]
+        want = [g.astype(np.float64) for g in case.vjp(*primals, cotangent=0.7, **options)]
         assert_gradients(got, want, primals, rtol=1e-5, atol=1e-6)
-    mean, logvar = (p.astype(np.float32) for p in primals_for("mode", [(3, 4)] * 2))
+    mean, logvar = (p.astype(np.float32) for p in SAMPLE.primals([(3, 4)] * 2))
     got = ag.sample_vjp(array(library, mean), array(library, logvar), cotangent=0.7, rng=1)
     want = [g.astype(np.float64) for g in ag.sample_vjp(mean, logvar, cotangent=0.7, rng=1)]
     assert_gradients(got, want, [mean, logvar], rtol=1e-5, atol=1e-6)
@@ -488,13 +383,13 @@ def test_every_vjp_accepts_every_library(library):
 
 @libraries
 @ops
-def test_vjp_gives_the_value_and_the_gradients_again_and_again(op, library):
-    primals = [array(library, p) for p in primals_for(op, [SHAPE, (3, 4), (2, 1, 1), ()])]
-    options = options_of(op, (0, 2), (*LIMITS, "soft"))
-    value, pullback = ag.vjp(forward_of(op), *primals, **options)
-    assert same_bits(host(value), host(forward_of(op)(*primals, **options)))
+def test_vjp_gives_the_value_and_the_gradients_again_and_again(case, library):
+    primals = [array(library, p) for p in case.primals([SHAPE, (3, 4), (2, 1, 1), ()])]
+    options = case.options((0, 2), (*LIMITS, "soft"))
+    value, pullback = ag.vjp(case.function, *primals, **options)
+    assert same_bits(host(value), host(case.function(*primals, **options)))
     cotangent = array(library, np.random.default_rng(1).normal(size=tuple(value.shape)))
-    direct = vjp_of(op)(*primals, cotangent=cotangent, **options)
+    direct = case.vjp(*primals, cotangent=cotangent, **options)
     for _ in range(2):
         got = pullback(cotangent)
         assert isinstance(got, tuple)
@@ -515,7 +410,7 @@ RNGS = {
 @libraries
 @pytest.mark.parametrize("kind", RNGS)
 def test_vjp_of_a_sample_has_the_same_noise_both_ways(library, kind):
-    mean, logvar = (array(library, p) for p in primals_for("mode", [(3, 4), (3, 4)]))
+    mean, logvar = (array(library, p) for p in SAMPLE.primals([(3, 4), (3, 4)]))
     z, pullback = ag.vjp(ag.sample, mean, logvar, rng=RNGS[kind]())
     d_mean, d_logvar = pullback(1.0)
     np.testing.assert_array_equal(host(d_mean), np.ones((3, 4)))
@@ -542,7 +437,7 @@ def test_vjp_of_the_fused_pass_has_the_same_noise_both_ways(library, kind):
 
 
 def test_vjp_advances_a_generator_once_and_as_the_forward_does():
-    mean, logvar = primals_for("mode", [(3, 4), (3, 4)])
+    mean, logvar = SAMPLE.primals([(3, 4), (3, 4)])
     first, second = np.random.default_rng(5), np.random.default_rng(5)
     z = ag.sample(mean, logvar, rng=first)
     again, pullback = ag.vjp(ag.sample, mean, logvar, rng=second)
@@ -553,7 +448,7 @@ def test_vjp_advances_a_generator_once_and_as_the_forward_does():
 
 
 def test_vjp_without_an_rng_draws_new_noise_each_time():
-    mean, logvar = primals_for("mode", [(3, 4), (3, 4)])
+    mean, logvar = SAMPLE.primals([(3, 4), (3, 4)])
     assert not np.array_equal(
         ag.vjp(ag.sample, mean, logvar, rng=None)[0], ag.vjp(ag.sample, mean, logvar, rng=None)[0]
     )
@@ -561,7 +456,7 @@ def test_vjp_without_an_rng_draws_new_noise_each_time():
 
 @libraries
 def test_vjp_hands_on_index_sample_shape_axis_and_bounds(library):
-    mean, logvar = (array(library, p) for p in primals_for("mode", [(3, 4), (3, 4)], scale=3))
+    mean, logvar = (array(library, p) for p in SAMPLE.primals([(3, 4), (3, 4)], scale=3))
     options = {"rng": 5, "index": [4, 9, 2], "sample_shape": (2,), "bounds": LIMITS}
     z, pullback = ag.vjp(ag.sample, mean, logvar, **options)
     assert same_bits(host(z), host(ag.sample(mean, logvar, **options)))
@@ -579,11 +474,11 @@ def test_vjp_hands_on_index_sample_shape_axis_and_bounds(library):
 
 @libraries
 @ops
-def test_the_gradient_is_linear_in_its_cotangent(op, library):
-    primals = [array(library, p) for p in primals_for(op, [SHAPE, (3, 4), (2, 1, 1), ()])]
-    options = options_of(op, (0, 2), None)
+def test_the_gradient_is_linear_in_its_cotangent(case, library):
+    primals = [array(library, p) for p in case.primals([SHAPE, (3, 4), (2, 1, 1), ()])]
+    options = case.options((0, 2), None)
     for one, double, none in zip(
-        *(vjp_of(op)(*primals, cotangent=factor, **options) for factor in (1.0, 2.0, 0.0)), strict=True
+        *(case.vjp(*primals, cotangent=factor, **options) for factor in (1.0, 2.0, 0.0)), strict=True
     ):
         assert same_bits(host(one) * 2, host(double))  # a power of two: exactly
         np.testing.assert_array_equal(host(none), np.zeros(tuple(one.shape)))
@@ -591,12 +486,12 @@ def test_the_gradient_is_linear_in_its_cotangent(op, library):
 
 def test_plain_kl_and_the_librarys_are_the_same_function():
     # Guards the oracle: the forms that are differentiated above have the library's values.
-    for op in PLAIN:
-        primals = primals_for(op, [SHAPE] * 4)
-        options = options_of(op, (1, 2), (*LIMITS, "soft"))
-        value = PLAIN[op](torch, *(torch.tensor(p) for p in primals), **options)
+    for case in map(CASES.get, ELEMENTWISE):
+        primals = case.primals([SHAPE] * 4)
+        options = case.options((1, 2), (*LIMITS, "soft"))
+        value = case.plain(torch, *(torch.tensor(p) for p in primals), **options)
         np.testing.assert_allclose(
-            forward_of(op)(*primals, **options), value.numpy(), rtol=1e-13, atol=1e-13, err_msg=op
+            case.function(*primals, **options), value.numpy(), rtol=1e-13, atol=1e-13, err_msg=case.op.name
         )
 
 

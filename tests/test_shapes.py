@@ -1,10 +1,12 @@
 """Layouts in memory, views of views, every axis, every length: the same numbers as from a fresh contiguous array."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from cases import CASES, PUBLIC, as_tuple
 from oracles import (
     LIBRARIES,
     array,
@@ -20,6 +22,7 @@ from oracles import (
 )
 
 import agauss as ag
+from agauss.operations import Result
 
 Q = ag.DiagonalGaussianDistribution
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -122,36 +125,27 @@ LAYOUTS = [
 layouts = pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
 
 
-def everything(x, mean, logvar):
-    """The results of all operations, by name."""
-    parameters_like = {"cotangent": (0.5, 2.0), "rng": 3}
-    wide_one = np.float32(1.5)
-    results = {
-        "kl": ag.kl(mean, logvar, axis=()),
-        "kl summed": ag.kl(mean, logvar),
-        "kl over 1": ag.kl(mean, logvar, axis=1),
-        "kl over the first": ag.kl(mean, logvar, axis=0),
-        "kl over two": ag.kl(mean, logvar, axis=(0, -1)),
-        "kl between two": ag.kl(mean, logvar, x, mean, axis=-1),
-        "nll": ag.nll(x, mean, logvar, axis=tuple(range(1, mean.ndim))),
-        "log_prob": ag.log_prob(x, mean, logvar, axis=()),
-        "entropy": ag.entropy(logvar, axis=1),
-        "std": ag.std(logvar),
-        "clamp": ag.clamp(logvar, bounds=(-1, 1)),
-        "mode": ag.mode(mean, logvar),
-        "saturated": ag.saturated(logvar, bounds=(-1, 1), axis=1),
-        "sample": ag.sample(mean, logvar, rng=3),
-        "fused": ag.sample_and_kl(mean[:, :4], rng=3),
-        "fused vjp": ag.sample_and_kl_vjp(mean[:, :4], **parameters_like),
-        "nll vjp": ag.nll_vjp(x, mean, logvar, cotangent=wide_one),
-        "kl vjp of a row": ag.kl_vjp(mean[:1], logvar, cotangent=wide_one),
-        "sample vjp": ag.sample_vjp(mean, logvar, cotangent=x, rng=3),
-    }
-    return {
-        f"{name} {k}": value
-        for name, result in results.items()
-        for k, value in enumerate(result if isinstance(result, tuple) else (result,))
-    }
+def everything(*arrays):
+    """The results of all operations, and their gradients, by name; any of the arrays will do for any argument."""
+    results = {}
+    for name, case in CASES.items():
+        given = [arrays[(k + 1) % 3] for k in range(len(case.arguments))]  # as three times a mean, a log-variance and x
+        if case.arguments == ("parameters",):
+            given = [given[0][:, :4]]
+        axes = ((), None, 0, 1, (0, -1)) if case.sums else (None,)
+        for axis in axes:
+            results[f"{name} {axis}"] = case.function(*given, **case.options(axis=axis, bounds=LIMITS.get(name)))
+        if case.vjp is not None:
+            cotangents = tuple(given[0] if kind is Result.OWN else np.float32(1.5) for kind in case.op.results.values())
+            if len(given) > 1 and not case.noisy:
+                given[0] = given[0][:1]  # whose gradient is a sum
+            cotangent = cotangents[0] if len(cotangents) == 1 else (0.5, 2.0)
+            results[f"{name} vjp"] = case.vjp(*given, cotangent=cotangent, **case.options(bounds=LIMITS.get(name)))
+    return {f"{name} {k}": value for name, result in results.items() for k, value in enumerate(as_tuple(result))}
+
+
+# Some of several kinds, lest most log-variances be outside.
+LIMITS = {"clamp": (-1, 1), "saturated": (-1, 1), "var": (-1, 1, "soft"), "sample": (-1, 1)}
 
 
 def assert_same(got, want):
@@ -467,36 +461,23 @@ WRITEABLE = [strided, negative, fortran, permuted, last_axis_strided, one_axis_n
 WRITEABLE += [field_of_a_record, at_an_odd_address]
 
 
-def calls_with_out(x, mean, logvar):
+def calls_with_out(*arrays):
     """Calls that take out, and their result without it."""
-    parameters = np.concatenate([mean, logvar], axis=1)
-    pair = (0.5, 2.0)
-    return {
-        "kl": (lambda out: ag.kl(mean, logvar, axis=(), out=out), ag.kl(mean, logvar, axis=())),
-        "kl over 1": (lambda out: ag.kl(mean, logvar, axis=1, out=out), ag.kl(mean, logvar, axis=1)),
-        "kl over 0": (lambda out: ag.kl(mean, logvar, axis=0, out=out), ag.kl(mean, logvar, axis=0)),
-        "nll": (lambda out: ag.nll(x, mean, logvar, axis=2, out=out), ag.nll(x, mean, logvar, axis=2)),
-        "log_prob": (lambda out: ag.log_prob(x, mean, logvar, axis=(), out=out), ag.log_prob(x, mean, logvar, axis=())),
-        "entropy": (lambda out: ag.entropy(logvar, axis=0, out=out), ag.entropy(logvar, axis=0)),
-        "std": (lambda out: ag.std(logvar, out=out), ag.std(logvar)),
-        "var": (lambda out: ag.var(logvar, out=out), ag.var(logvar)),
-        "mode": (lambda out: ag.mode(mean, logvar, out=out), ag.mode(mean, logvar)),
-        "clamp": (lambda out: ag.clamp(logvar, bounds=(-1, 1), out=out), ag.clamp(logvar, bounds=(-1, 1))),
-        "sample": (lambda out: ag.sample(mean, logvar, rng=3, out=out), ag.sample(mean, logvar, rng=3)),
-        "samples": (
-            lambda out: ag.sample(mean, logvar, rng=3, sample_shape=2, out=out),
-            ag.sample(mean, logvar, rng=3, sample_shape=2),
-        ),
-        "fused": (lambda out: ag.sample_and_kl(parameters, rng=3, out=out)[0], ag.sample_and_kl(parameters, rng=3)[0]),
-        "fused vjp": (
-            lambda out: ag.sample_and_kl_vjp(parameters, cotangent=pair, rng=3, out=out),
-            ag.sample_and_kl_vjp(parameters, cotangent=pair, rng=3),
-        ),
-        "deterministic": (
-            lambda out: Q(parameters, deterministic=True).sample(out=out),
-            Q(parameters, deterministic=True).sample(),
-        ),
-    }
+    _, mean, logvar = arrays
+    own = {"parameters": np.concatenate([mean, logvar], axis=1)}
+    calls = {"a point": lambda **out: Q(own["parameters"], deterministic=True).sample(**out)}
+    for name, case in CASES.items():
+        given = [own.get(argument, arrays[(k + 1) % 3]) for k, argument in enumerate(case.arguments)]
+        if PUBLIC[case.op.function].takes("out"):
+            for axis in ((), 0, 1) if case.sums else (None,):
+                options = case.options(axis=axis, bounds=LIMITS.get(name))
+                calls[f"{name} {axis}"] = partial(case.function, *given, **options)
+        if case.vjp is not None and case.arguments == ("parameters",):
+            calls[f"{name} vjp"] = partial(
+                case.vjp, *given, cotangent=(0.5, 2.0), **case.options(bounds=LIMITS["sample"])
+            )
+    calls["draws"] = partial(ag.sample, mean, logvar, rng=3, sample_shape=2)
+    return {name: (call, as_tuple(call())[0]) for name, call in calls.items()}
 
 
 @pytest.mark.parametrize("layout", WRITEABLE, ids=lambda f: f.__name__)
@@ -510,7 +491,7 @@ def test_an_out_of_any_layout_is_filled_with_the_same_bits_and_nothing_around_it
         room_before = room.copy()
         out[...] = 0
         zeroed = room.copy()
-        assert call(out) is out, name
+        assert as_tuple(call(out=out))[0] is out, name
         assert same_bits(out, want), name
         # Putting back what was there leaves the room as it was: no byte beside the view was written.
         out[...] = 0

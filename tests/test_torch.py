@@ -10,99 +10,41 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from cases import CALLS, KEY, WITH_ARRAYS, Method, as_tuple
 from oracles import host
+from torch_calls import DERIVED, Q, function_and_tensors, inputs, normal, tensors_of
 
 import agauss as ag
 from agauss.integrations import torch as agt
 from agauss.random import Key
 
-KEY = Key(2026, 8)
-Q = agt.DiagonalGaussianDistribution
 # PyTorch's own, of which it warns itself.
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread_of_torch"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning"),
+]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread_of_torch():
-    """Arrays here are small, and threads that wait for busy processors take the longest."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def normal(*shape, seed=0, dtype=torch.float64, grad=False):
-    made = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-    return made.requires_grad_(grad)
-
-
-def inputs(dtype=torch.float64, grad=False):
-    """x, mean, logvar, column and row that broadcast, and parameters."""
-    shapes = ((6, 4, 5), (6, 4, 5), (6, 4, 5), (4, 1), (6, 1, 5), (6, 8, 5))
-    return [normal(*shape, seed=k, dtype=dtype, grad=grad) for k, shape in enumerate(shapes)]
-
-
-# Each with agt's functions or with agauss's: m is the module, d its class.
-CALLS = {
-    "kl": lambda m, d, x, u, v, c, r, p: m.kl(u, v),
-    "kl of events": lambda m, d, x, u, v, c, r, p: m.kl(u, v, axis=(1, -1)),
-    "kl of elements": lambda m, d, x, u, v, c, r, p: m.kl(u, v, axis=()),
-    "kl of two": lambda m, d, x, u, v, c, r, p: m.kl(u, v, x, r, axis=1, bounds=(-1, 1), bounds2="soft"),
-    "kl broadcast": lambda m, d, x, u, v, c, r, p: m.kl(c, r, x, 0.5, axis=(0, 2)),
-    "normal_kl": lambda m, d, x, u, v, c, r, p: m.normal_kl(u, c, 0.25, r),
-    "nll": lambda m, d, x, u, v, c, r, p: m.nll(x, u, v, axis=(1, 2)),
-    "log_prob": lambda m, d, x, u, v, c, r, p: m.log_prob(x, c, r, axis=0, bounds=(-1, 1)),
-    "entropy": lambda m, d, x, u, v, c, r, p: m.entropy(v, axis=2),
-    "std": lambda m, d, x, u, v, c, r, p: m.std(v),
-    "var": lambda m, d, x, u, v, c, r, p: m.var(v, bounds=(-1, 1)),
-    "clamp": lambda m, d, x, u, v, c, r, p: m.clamp(v, bounds=(-1, 1, "soft")),
-    "mode": lambda m, d, x, u, v, c, r, p: m.mode(c, r),
-    "sample": lambda m, d, x, u, v, c, r, p: m.sample(u, v, rng=KEY),
-    "sample broadcast": lambda m, d, x, u, v, c, r, p: m.sample(c, r, rng=7, bounds="soft"),
-    "sample by index": lambda m, d, x, u, v, c, r, p: m.sample(u, v, rng=KEY, index=[5, 4, 2**62, 0, 2**33, 1]),
-    "sample draws": lambda m, d, x, u, v, c, r, p: m.sample(u, v, rng=KEY, sample_shape=(2, 1)),
-    "sample_and_kl": lambda m, d, x, u, v, c, r, p: m.sample_and_kl(p, rng=2**64 - 1),
-    "q.sample": lambda m, d, x, u, v, c, r, p: d(p).sample(KEY, index=range(3, 9)),
-    "q.sample_and_kl": lambda m, d, x, u, v, c, r, p: d(p, event_axes=2, bounds="soft").sample_and_kl(KEY),
-    "q.kl": lambda m, d, x, u, v, c, r, p: d(p).kl(),
-    "q.kl of two": lambda m, d, x, u, v, c, r, p: d(p).kl(d.from_mean_logvar(x, r)),
-    "q.nll": lambda m, d, x, u, v, c, r, p: d(p).nll(x),
-    "q.nll of dims": lambda m, d, x, u, v, c, r, p: d.from_mean_logvar(u, v).nll(x, dims=[1, 2]),
-    "q.log_prob": lambda m, d, x, u, v, c, r, p: d(p, bounds=None).log_prob(x),
-    "q.entropy": lambda m, d, x, u, v, c, r, p: d(p).entropy(),
-    "q.mean and logvar": lambda m, d, x, u, v, c, r, p: (d(p).mean, d(p, bounds=(-1, 1)).logvar),
-    "q.std and var": lambda m, d, x, u, v, c, r, p: (d(p).std, d(p).var),
-    "q.mode": lambda m, d, x, u, v, c, r, p: d(p).mode(),
-}
 COUNTS = {
-    "saturated": lambda m, d, x, u, v, c, r, p: m.saturated(v, bounds=(-1, 1), axis=1),
-    "q.saturated": lambda m, d, x, u, v, c, r, p: d(p, bounds=(-1, 1)).saturated(),
-    "q.kl of a point": lambda m, d, x, u, v, c, r, p: d(p, deterministic=True).kl(),
-    "q.sample of a point": lambda m, d, x, u, v, c, r, p: d(p, deterministic=True).sample(sample_shape=2),
-    "q.nll of a point": lambda m, d, x, u, v, c, r, p: d(p, deterministic=True).nll(x),
-    "q.sample_and_kl of a point": lambda m, d, x, u, v, c, r, p: d(p, deterministic=True).sample_and_kl(),
+    "q.saturated": Method(("parameters",), lambda d, p: d(p, bounds=(-1, 1)).saturated()),
+    "q.kl of a point": Method(("parameters",), lambda d, p: d(p, deterministic=True).kl()),
+    "q.draws of a point": Method(("parameters",), lambda d, p: d(p, deterministic=True).sample(sample_shape=2)),
+    "q.nll of a point": Method(("parameters", "x"), lambda d, p, x: d(p, deterministic=True).nll(x)),
+    "q.sample_and_kl of a point": Method(("parameters",), lambda d, p: d(p, deterministic=True).sample_and_kl()),
 }
-
-
-def as_tuple(found):
-    return found if isinstance(found, tuple) else (found,)
-
-
-def of_agauss(name, tensors):
-    """What the NumPy loops give."""
-    arrays = [host(t) for t in tensors]
-    return as_tuple({**CALLS, **COUNTS}[name](ag, ag.DiagonalGaussianDistribution, *arrays))
+FORWARD = {name: CALLS[name] for name in WITH_ARRAYS if not CALLS[name].cotangents} | DERIVED | COUNTS
 
 
 # Values
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("name", [*CALLS, *COUNTS])
+@pytest.mark.parametrize("name", FORWARD)
 def test_tensors_have_the_bits_of_the_numpy_arrays(name, dtype):
-    tensors = inputs(dtype)
-    found = as_tuple({**CALLS, **COUNTS}[name](agt, Q, *tensors))
-    for got, want in zip(found, of_agauss(name, tensors), strict=True):
+    call = FORWARD[name]
+    tensors = tensors_of(call, dtype)
+    expected = as_tuple(call(ag, {name: host(t) for name, t in tensors.items()}))
+    for got, want in zip(as_tuple(call(agt, tensors)), expected, strict=True):
         assert isinstance(got, torch.Tensor)
         assert host(got).dtype == want.dtype
         np.testing.assert_array_equal(host(got), want, strict=True)
@@ -128,13 +70,9 @@ def test_parameters_that_are_modules_own_work():
 # Gradients
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", DERIVED)
 def test_gradients_and_theirs_are_the_slopes(name):
-    tensors = inputs(grad=True)
-
-    def call(*tensors):
-        return CALLS[name](agt, Q, *tensors)
-
+    call, tensors = function_and_tensors(DERIVED[name])
     assert torch.autograd.gradcheck(call, tensors)
     assert torch.autograd.gradgradcheck(call, tensors)
 
@@ -559,10 +497,10 @@ def test_cuda_tensors_have_the_bits_of_the_cpus(dtype):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device for PyTorch")
     with torch.cuda.stream(torch.cuda.Stream()):
-        for call in CALLS.values():
-            there = [t.cuda().requires_grad_() for t in inputs(dtype)]
-            here = [t.requires_grad_() for t in inputs(dtype)]
-            found, want = as_tuple(call(agt, Q, *there)), as_tuple(call(agt, Q, *here))
+        for call in DERIVED.values():
+            function, here = function_and_tensors(call, dtype)
+            there = [t.detach().cuda().requires_grad_() for t in here]
+            found, want = as_tuple(function(*there)), as_tuple(function(*here))
             for got, exact in zip(found, want, strict=True):
                 assert got.is_cuda
                 assert torch.equal(got.cpu(), exact)

@@ -5,25 +5,21 @@ import math
 
 import pytest
 import torch
-from test_torch import CALLS, Q, as_tuple, inputs, normal
+from cases import as_tuple
 from torch.autograd import forward_ad
+from torch_calls import DERIVED, Q, function_and_tensors, normal
 
 import agauss as ag
 from agauss.integrations import torch as agt
 
 # PyTorch's own, of which it warns itself.
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread_of_torch"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning"),
+]
 KEY = 7
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}  # float64, sums of a few terms
 ST = (-1.0, 1.0, "straight-through")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread_of_torch():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def plain_kl(u, v, u2=0.0, v2=0.0):
@@ -118,10 +114,10 @@ def test_every_mode_is_the_slope(ours, theirs):
     assert torch.autograd.gradgradcheck(ours, tensors, check_fwd_over_rev=True, check_batched_grad=True)
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", DERIVED)
 def test_batched_gradients_are_a_loop(name):
-    tensors = inputs(grad=True)
-    values = as_tuple(CALLS[name](agt, Q, *tensors))
+    function, tensors = function_and_tensors(DERIVED[name])
+    values = as_tuple(function(*tensors))
     weights = [normal(3, *v.shape, seed=k) for k, v in enumerate(values)]
     options = {"allow_unused": True, "retain_graph": True}
     batched = torch.autograd.grad(values, tensors, weights, is_grads_batched=True, **options)
@@ -130,22 +126,22 @@ def test_batched_gradients_are_a_loop(name):
         assert_same([g[k] for g in batched if g is not None], [g for g in each if g is not None])
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", DERIVED)
 def test_tangents_are_what_the_gradients_say(name):
     """<w, J t> = <J' w, t>, of every function, with and without torch.func."""
-    tensors = inputs(grad=True)
+    function, tensors = function_and_tensors(DERIVED[name])
     tangents = [normal(*t.shape, seed=10 + k) for k, t in enumerate(tensors)]
-    values = as_tuple(CALLS[name](agt, Q, *tensors))
+    values = as_tuple(function(*tensors))
     weights = [normal(*v.shape, seed=20 + k) for k, v in enumerate(values)]
     pulled = torch.autograd.grad(values, tensors, weights, allow_unused=True)
     want = sum((g * t).sum() for g, t in zip(pulled, tangents, strict=True) if g is not None)
     plain = [t.detach() for t in tensors]
     with forward_ad.dual_level():
         duals = [forward_ad.make_dual(a, t) for a, t in zip(plain, tangents, strict=True)]
-        found = [forward_ad.unpack_dual(v) for v in as_tuple(CALLS[name](agt, Q, *duals))]
+        found = [forward_ad.unpack_dual(v) for v in as_tuple(function(*duals))]
     assert_same(sum((w * f.tangent).sum() for w, f in zip(weights, found, strict=True)), want)
     assert all(torch.equal(f.primal, v) for f, v in zip(found, values, strict=True))
-    _, pushed = torch.func.jvp(lambda *a: as_tuple(CALLS[name](agt, Q, *a)), tuple(plain), tuple(tangents))
+    _, pushed = torch.func.jvp(lambda *a: as_tuple(function(*a)), tuple(plain), tuple(tangents))
     assert_same(sum((w * p).sum() for w, p in zip(weights, pushed, strict=True)), want)
 
 

@@ -1,5 +1,7 @@
 """Reparameterised samples, and a VAE's forward pass: the sample and its KL in one."""
 
+from __future__ import annotations  # help() shows them as they are written
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +11,6 @@ from agauss.arrays import library_of, operands
 from agauss.backends.protocol import Noise
 from agauss.backends.strides import row_major
 from agauss.execution import (
-    Outs,
     backward,
     check_out,
     check_outs,
@@ -24,7 +25,8 @@ from agauss.execution import (
 )
 from agauss.keys import as_key, same_key
 from agauss.operations import SAMPLE, SAMPLE_AND_KL
-from agauss.options import DEFAULT_LIMITS, Axis, block_of, check_index, halves, sizes_of
+from agauss.options import DEFAULT_LIMITS, block_of, check_index, halves, sizes_of
+from agauss.typing import Array, Axis, Bounds, Generator, Index, Number, Rng, Seed
 
 __all__ = [
     "sample",
@@ -36,15 +38,15 @@ __all__ = [
 
 
 def sample(
-    mean: Any,
-    logvar: Any,
+    mean: Array | Number,
+    logvar: Array | Number,
     *,
-    rng: Any,
-    index: Any = None,
+    rng: Rng,
+    index: Index = None,
     sample_shape: int | Sequence[int] = (),
-    bounds: Any = None,
-    out: Any = None,
-) -> Any:
+    bounds: Bounds = None,
+    out: Array | None = None,
+) -> Array:
     """Draw z = mean + exp(logvar / 2) * eps with standard normal eps (reparameterisation).
 
     The noise of an element depends on the key, its sample's id and its place in the sample alone: threads, devices and
@@ -95,16 +97,16 @@ def sample(
 
 
 def sample_vjp(
-    mean: Any,
-    logvar: Any,
+    mean: Array | Number,
+    logvar: Array | Number,
     *,
-    cotangent: Any,
-    rng: Any,
-    index: Any = None,
+    cotangent: Array | Number,
+    rng: Seed,
+    index: Index = None,
     sample_shape: int | Sequence[int] = (),
-    bounds: Any = None,
-    out: Outs = None,
-) -> tuple[Any, ...]:
+    bounds: Bounds = None,
+    out: Sequence[Array] | None = None,
+) -> tuple[Array, Array]:
     """Gradients of ``sample`` by mean, 1, and by logvar, std * eps / 2, times the cotangent of its value.
 
     The noise is made again from ``rng``, so it must be the Key or int that ``sample`` was given: a Generator, or None,
@@ -138,15 +140,15 @@ def sample_vjp(
 
 
 def sample_block(
-    mean: Any,
-    logvar: Any,
+    mean: Array | Number,
+    logvar: Array | Number,
     *,
-    key: Any,
+    key: Seed | Generator,
     offset: int | Sequence[int],
     event_size: int | Sequence[int],
-    bounds: Any = None,
-    out: Any = None,
-) -> Any:
+    bounds: Bounds = None,
+    out: Array | None = None,
+) -> Array:
     """Sample a block of a larger array, with the noise that ``sample`` of the whole has there.
 
     For what cuts arrays by itself: a Ray or Spark task, a loader's worker. ``sample`` does it for Dask arrays.
@@ -198,14 +200,14 @@ def sample_block(
 
 
 def sample_and_kl(
-    parameters: Any,
+    parameters: Array,
     *,
-    rng: Any,
+    rng: Rng,
     axis: int = 1,
-    index: Any = None,
-    bounds: Any = DEFAULT_LIMITS,
-    out: Any = None,
-) -> tuple[Any, Any]:
+    index: Index = None,
+    bounds: Bounds = DEFAULT_LIMITS,
+    out: Array | None = None,
+) -> tuple[Array, Array]:
     """A VAE's forward pass, reading the parameters once: z, and the KL to the standard normal of each sample.
 
     Parameters
@@ -240,23 +242,29 @@ def sample_and_kl(
 
 
 def sample_and_kl_of(
-    mean: Any, logvar: Any, *, rng: Any, axis: Axis, index: Any = None, bounds: Any = None, out: Any = None
-) -> tuple[Any, Any]:
+    mean: Array | Number,
+    logvar: Array | Number,
+    *,
+    rng: Rng,
+    axis: Axis,
+    index: Index = None,
+    bounds: Bounds = None,
+    out: Array | None = None,
+) -> tuple[Array, Array]:
     """``sample_and_kl`` for a mean and a log-variance of their own, with the KL summed over ``axis``."""
-    z, total = value(SAMPLE_AND_KL, (mean, logvar), axis=axis, bounds=(bounds,), rng=rng, index=index, out=out)
-    return z, total
+    return value(SAMPLE_AND_KL, (mean, logvar), axis=axis, bounds=(bounds,), rng=rng, index=index, out=out)
 
 
 def sample_and_kl_vjp(
-    parameters: Any,
+    parameters: Array,
     *,
-    cotangent: tuple[Any, Any],
-    rng: Any,
+    cotangent: tuple[Array | Number, Array | Number],
+    rng: Seed,
     axis: int = 1,
-    index: Any = None,
-    bounds: Any = DEFAULT_LIMITS,
-    out: Any = None,
-) -> Any:
+    index: Index = None,
+    bounds: Bounds = DEFAULT_LIMITS,
+    out: Array | None = None,
+) -> Array:
     """The gradient of ``sample_and_kl`` by the parameters, in one pass, with the noise made again from ``rng``.
 
     Parameters
@@ -283,7 +291,13 @@ def sample_and_kl_vjp(
     assert library is not None  # halves saw to it
     if out is not None:
         check_out(out, library, tuple(parameters.shape), parameters.dtype)
-    options = {"cotangent": cotangent, "rng": rng, "axis": tuple(range(1, mean.ndim)), "index": index, "bounds": bounds}
+    options: dict[str, Any] = {
+        "cotangent": cotangent,
+        "rng": rng,
+        "axis": tuple(range(1, mean.ndim)),
+        "index": index,
+        "bounds": bounds,
+    }
     if not library.fills:
         return library.deliver(library.xp.concat(sample_and_kl_of_vjp(mean, logvar, **options), axis=axis), out)
     out = library.backend.empty(parameters.shape, parameters.dtype, parameters) if out is None else out
@@ -292,16 +306,16 @@ def sample_and_kl_vjp(
 
 
 def sample_and_kl_of_vjp(
-    mean: Any,
-    logvar: Any,
+    mean: Array | Number,
+    logvar: Array | Number,
     *,
-    cotangent: tuple[Any, Any],
-    rng: Any,
+    cotangent: tuple[Array | Number, Array | Number],
+    rng: Seed,
     axis: Axis,
-    index: Any = None,
-    bounds: Any = None,
-    out: Outs = None,
-) -> tuple[Any, ...]:
+    index: Index = None,
+    bounds: Bounds = None,
+    out: Sequence[Array] | None = None,
+) -> tuple[Array, Array]:
     """Gradients of ``sample_and_kl_of`` by mean and logvar."""
     return pull_back(
         SAMPLE_AND_KL, (mean, logvar), cotangent, axis=axis, bounds=(bounds,), rng=rng, index=index, out=out

@@ -49,4 +49,4 @@ ag.kl([1.0], np.zeros(1))  # type: ignore[arg-type]  # pyright: ignore[reportArg
 ag.std(0.0, bounds="firm")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 ag.sample(0.0, 0.0, rng="7")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 ag.sample_vjp(0.0, 0.0, cotangent=1.0, rng=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-ag.nothing  # type: ignore[attr-defined]  # pyright: ignore
+ag.nothing()  # type: ignore[attr-defined]  # pyright: ignore

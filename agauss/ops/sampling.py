@@ -47,7 +47,7 @@ def sample(
     bounds: Bounds = None,
     out: Array | None = None,
 ) -> Array:
-    """Draw z = mean + exp(logvar / 2) * eps with standard normal eps (reparameterisation).
+    r"""Draw z = mean + exp(logvar / 2) * eps with standard normal eps (reparameterisation).
 
     The noise of an element depends on the key, its sample's id and its place in the sample alone: threads, devices and
     the way that a batch is cut change no bit.
@@ -69,7 +69,7 @@ def sample(
 
     Returns
     -------
-    array, shape (\\*sample_shape, \\*broadcast shape), of the arguments' dtype
+    array, shape (\*sample_shape, \*broadcast shape), of the arguments' dtype
 
     Raises
     ------

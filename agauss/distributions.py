@@ -1,7 +1,9 @@
 """DiagonalGaussianDistribution and DiracDistribution: value objects over arrays, each method one call into ops."""
 
+from __future__ import annotations  # help() shows them as they are written
+
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Generic, Literal, Self
 
 import numpy as np
 
@@ -11,7 +13,6 @@ from agauss.execution import check_out
 from agauss.keys import as_key
 from agauss.options import (
     DEFAULT_LIMITS,
-    Bounds,
     axes_of,
     bounds_of,
     check_index,
@@ -20,9 +21,10 @@ from agauss.options import (
     sizes_of,
 )
 from agauss.remembered import remembered
+from agauss.typing import Array, Bounds, Index, Number, Rng
 
 
-class DiagonalGaussianDistribution:
+class DiagonalGaussianDistribution(Generic[Array]):
     """The Gaussian with a mean and a log-variance for each latent element, as a VAE's encoder gives it.
 
     Parameters
@@ -63,11 +65,11 @@ class DiagonalGaussianDistribution:
 
     def __init__(
         self,
-        parameters: Any,
+        parameters: Array,
         deterministic: bool = False,
         *,
         axis: int = 1,
-        bounds: Any = DEFAULT_LIMITS,
+        bounds: Bounds = DEFAULT_LIMITS,
         event_axes: int | Sequence[int] | None = None,
     ) -> None:
         mean, logvar = halves(parameters, axis)
@@ -76,11 +78,11 @@ class DiagonalGaussianDistribution:
     @classmethod
     def from_mean_logvar(
         cls,
-        mean: Any,
-        logvar: Any,
+        mean: Array | Number,
+        logvar: Array | Number,
         deterministic: bool = False,
         *,
-        bounds: Any = DEFAULT_LIMITS,
+        bounds: Bounds = DEFAULT_LIMITS,
         event_axes: int | Sequence[int] | None = None,
     ) -> Self:
         """From a mean and a log-variance of their own, which broadcast against each other.
@@ -92,22 +94,21 @@ class DiagonalGaussianDistribution:
         array([0., 0.])
         """
         given = operands(("mean", "logvar"), (mean, logvar))
-        mean, logvar = given.arrays
         if not given.shape:
             raise ValueError("mean must have at least 1 dimension; got shape ()")
         self = cls.__new__(cls)
-        self._set(mean, logvar, given.shape, deterministic, bounds, event_axes)
+        self._set(given.arrays[0], given.arrays[1], given.shape, deterministic, bounds, event_axes)
         return self
 
     @classmethod
     def from_moments(
         cls,
-        moments: Any,
+        moments: Array,
         deterministic: bool = False,
         *,
         axis: int = 1,
-        second: str = "logvar",
-        bounds: Any = DEFAULT_LIMITS,
+        second: Literal["logvar", "std", "var"] = "logvar",
+        bounds: Bounds = DEFAULT_LIMITS,
         event_axes: int | Sequence[int] | None = None,
     ) -> Self:
         """From stored moments, whose second half holds what ``second`` says: "logvar", "std" or "var".
@@ -133,7 +134,7 @@ class DiagonalGaussianDistribution:
     ) -> None:
         self._mean, self._logvar, self._shape = mean, logvar, shape
         self.deterministic = flag_of(deterministic)
-        self.bounds: Bounds | None = bounds_of(bounds)
+        self.bounds: Bounds = bounds_of(bounds)
         self.event_axes = _event_axes(event_axes, len(shape))
 
     @property
@@ -147,34 +148,34 @@ class DiagonalGaussianDistribution:
         return self._mean.dtype
 
     @property
-    def mean(self) -> Any:
+    def mean(self) -> Array:
         """The mean: a view of the parameters, read-only with NumPy."""
         return self._view(self._mean)
 
     @property
-    def logvar(self) -> Any:
+    def logvar(self) -> Array:
         """The log-variance within its bounds, of the parameters' dtype; a view of them where there are no bounds."""
         if self.bounds is None:
             return self._view(self._logvar)
         return self._view(self._ops.clamp(self._logvar, bounds=self.bounds))
 
     @property
-    def std(self) -> Any:
+    def std(self) -> Array:
         """exp(logvar / 2), float32 or wider; 0 where deterministic."""
         if self.deterministic:
             return _full(self._given(), self._shape, 0.0)
         return self._view(self._ops.std(self._logvar, bounds=self.bounds))
 
     @property
-    def var(self) -> Any:
+    def var(self) -> Array:
         """exp(logvar), float32 or wider; 0 where deterministic."""
         if self.deterministic:
             return _full(self._given(), self._shape, 0.0)
         return self._view(self._ops.var(self._logvar, bounds=self.bounds))
 
     def sample(
-        self, rng: Any = None, *, index: Any = None, sample_shape: int | Sequence[int] = (), out: Any = None
-    ) -> Any:
+        self, rng: Rng = None, *, index: Index = None, sample_shape: int | Sequence[int] = (), out: Array | None = None
+    ) -> Array:
         """Draw by reparameterisation; see ``agauss.sample``. Where deterministic, the mean, and no noise is drawn.
 
         Examples
@@ -194,7 +195,7 @@ class DiagonalGaussianDistribution:
         check_out(out, given.library, shape, given.dtype)
         return given.library.deliver(self._mean, out)
 
-    def kl(self, other: "DiagonalGaussianDistribution | None" = None) -> Any:
+    def kl(self, other: DiagonalGaussianDistribution[Array] | None = None) -> Array:
         """KL divergence from another distribution, or from the standard normal, summed over the event axes: shape (B,).
 
         0 where deterministic. To a deterministic one inf, or 0 where both are the same point; see ``agauss.kl``.
@@ -220,7 +221,7 @@ class DiagonalGaussianDistribution:
         others, bounds2 = (-float("inf"), None) if other.deterministic else (other._logvar, other.bounds)
         return self._ops.kl(self._mean, mine, other._mean, others, axis=self.event_axes, bounds=bounds, bounds2=bounds2)
 
-    def nll(self, sample: Any, dims: int | Sequence[int] | None = None) -> Any:
+    def nll(self, sample: Array | Number, dims: int | Sequence[int] | None = None) -> Array:
         """Negative log-likelihood of a sample, summed over ``dims``, the event axes by default; see ``agauss.nll``.
 
         The sample may have leading axes of its own, as from ``sample_shape``. They are kept. 0 where deterministic.
@@ -239,7 +240,7 @@ class DiagonalGaussianDistribution:
             return self._summed(operands(("x", "mean"), (sample, self._mean)), axes, 0.0)
         return self._ops.nll(sample, self._mean, self._logvar, axis=axes, bounds=self.bounds)
 
-    def log_prob(self, x: Any) -> Any:
+    def log_prob(self, x: Array | Number) -> Array:
         """Log-density at x, summed over the event axes: ``-nll(x)``.
 
         Examples
@@ -252,7 +253,7 @@ class DiagonalGaussianDistribution:
             return self.nll(x)
         return self._ops.log_prob(x, self._mean, self._logvar, axis=self.event_axes, bounds=self.bounds)
 
-    def entropy(self) -> Any:
+    def entropy(self) -> Array:
         """Differential entropy, summed over the event axes: shape (B,). -inf where deterministic.
 
         Examples
@@ -265,7 +266,7 @@ class DiagonalGaussianDistribution:
             return self._summed(self._given(), self.event_axes, -float("inf"))
         return self._ops.entropy(self._view(self._logvar), axis=self.event_axes, bounds=self.bounds)
 
-    def mode(self) -> Any:
+    def mode(self) -> Array:
         """The most likely value, the mean, as a new array.
 
         Examples
@@ -276,7 +277,7 @@ class DiagonalGaussianDistribution:
         """
         return self._ops.mode(self._mean, self._logvar)
 
-    def sample_and_kl(self, rng: Any = None, *, index: Any = None, out: Any = None) -> tuple[Any, Any]:
+    def sample_and_kl(self, rng: Rng = None, *, index: Index = None, out: Array | None = None) -> tuple[Array, Array]:
         """``sample`` and ``kl`` in one pass over the parameters; see ``agauss.sample_and_kl``.
 
         Examples
@@ -289,12 +290,11 @@ class DiagonalGaussianDistribution:
         """
         if self.deterministic:
             return self.sample(rng, index=index, out=out), self.kl()
-        pair: tuple[Any, Any] = self._ops.sample_and_kl_of(
+        return self._ops.sample_and_kl_of(
             self._mean, self._logvar, rng=rng, axis=self.event_axes, index=index, bounds=self.bounds, out=out
         )
-        return pair
 
-    def saturated(self) -> Any:
+    def saturated(self) -> Array:
         """How many of each sample's log-variances are outside the bounds: shape (B,), int64; see ``agauss.saturated``.
 
         Examples
@@ -332,7 +332,7 @@ class DiagonalGaussianDistribution:
         return _full(given, tuple([n for axis, n in enumerate(given.shape) if axis not in summed]), value)
 
 
-class DiracDistribution:
+class DiracDistribution(Generic[Array]):
     """A point mass: all the probability at one value.
 
     Parameters
@@ -348,18 +348,18 @@ class DiracDistribution:
 
     __slots__ = ("value",)
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Array) -> None:
         if library_of(value) is None:
             raise TypeError(f"value must be an array; got {type(value).__name__}")
         floating("value", value.dtype)
         self.value = value
 
-    def sample(self, rng: Any = None) -> Any:
+    def sample(self, rng: Rng = None) -> Array:
         """The value, as a new array. ``rng`` is checked, and no Generator is advanced."""
         as_key(rng, draw=False)
         return self.mode()
 
-    def mode(self) -> Any:
+    def mode(self) -> Array:
         """The value, as a new array."""
         library = library_of(self.value)
         assert library is not None  # __init__ saw to it

@@ -107,8 +107,9 @@ def _check_out_of(work: Pass, given: Operands, out: Any) -> None:
     if out is None:
         return
     if work.dtypes:
-        return check_out(out, given.library, work.shape, work.dtypes[0])
-    return check_out(out, given.library, _left(work.shape, work.axes or ()), work.total)
+        check_out(out, given.library, work.shape, work.dtypes[0])
+    else:
+        check_out(out, given.library, _left(work.shape, work.axes or ()), work.total)
 
 
 def _left(shape: Shape, axes: Shape) -> Shape:

@@ -5,8 +5,7 @@ Every error names the argument, what it must be and what came, and is raised bef
 
 import math
 import operator
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -24,12 +23,11 @@ from agauss.arrays import (
     real,
 )
 from agauss.remembered import remembered
+from agauss.typing import Axis, Kind
 from agauss.words import has_64_bits
 
-Axis = int | Sequence[int] | None
-Bounds = tuple[float, float, str]  # low, high, kind
 DEFAULT_LIMITS = (-30.0, 20.0)
-BOUND_KINDS = ("hard", "soft", "straight-through")
+BOUND_KINDS = get_args(Kind)
 
 
 def flag_of(deterministic: Any) -> bool:
@@ -43,7 +41,7 @@ def flag_of(deterministic: Any) -> bool:
 
 
 @remembered
-def axes_of(axis: int | Sequence[int] | None, rank: int, name: str = "axis") -> Shape:
+def axes_of(axis: Axis, rank: int, name: str = "axis") -> Shape:
     """The axes, counted from 0; None is all of them."""
     if axis is None:
         return tuple(range(rank))
@@ -63,7 +61,7 @@ def axes_of(axis: int | Sequence[int] | None, rank: int, name: str = "axis") -> 
 
 
 @remembered
-def bounds_of(bounds: Any, name: str = "bounds") -> Bounds | None:
+def bounds_of(bounds: Any, name: str = "bounds") -> tuple[float, float, Kind] | None:
     """None, "hard", "soft" or "straight-through", (low, high), or (low, high, kind)."""
     if bounds is None:
         return None

@@ -1,9 +1,12 @@
 """Keys, Philox and standard normal arrays, for users; maths/noise.py has the noise's arithmetic."""
 
+from __future__ import annotations  # help() shows them as they are written
+
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agauss.arrays import FLOATING, Library, Operands, broadcast, floating, namespace
 from agauss.execution import draws
@@ -11,6 +14,7 @@ from agauss.keys import Key
 from agauss.maths import noise
 from agauss.operations import NOISE
 from agauss.options import sizes_of
+from agauss.typing import Rng
 from agauss.words import ArrayMaths
 
 __all__ = ["Key", "normal", "philox4x32"]
@@ -20,8 +24,22 @@ def __dir__() -> list[str]:
     return __all__
 
 
+@overload
 def normal(
-    shape: int | Sequence[int], *, rng: Any, dtype: Any = "float32", device: Any = None, xp: Any = None, out: Any = None
+    shape: int | Sequence[int],
+    *,
+    rng: Rng,
+    dtype: Any = "float32",
+    device: Any = None,
+    xp: None = None,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]: ...
+@overload
+def normal(
+    shape: int | Sequence[int], *, rng: Rng, dtype: Any = "float32", device: Any = None, xp: Any, out: Any = None
+) -> Any: ...
+def normal(
+    shape: int | Sequence[int], *, rng: Rng, dtype: Any = "float32", device: Any = None, xp: Any = None, out: Any = None
 ) -> Any:
     """Standard normal noise: the eps of ``sample``, the same on every device and for any number of threads.
 
@@ -63,7 +81,7 @@ def normal(
     return draws(NOISE, given, (), rng=rng, index=None, out=out)
 
 
-def philox4x32(counter: Any, key: Any) -> Any:
+def philox4x32(counter: NDArray[np.uint32], key: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """The words of Philox4x32-10 at counters, under keys: the generator alone, to check or to build on.
 
     Parameters

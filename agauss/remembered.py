@@ -11,7 +11,7 @@ def remembered(check: F) -> F:
     """The check, which remembers the arguments that passed, where they can be hashed; itself as ``__wrapped__``."""
 
     @lru_cache(maxsize=1024)
-    def cached(kinds: Any, *args: Any) -> Any:
+    def cached(kinds: Any, *args: Any) -> Any:  # noqa: ARG001, a part of the key
         return check(*args)
 
     @wraps(check)

@@ -108,7 +108,7 @@ def _build(name, text, flags, header):
             done = subprocess.run(command, input=text, capture_output=True, text=True)
             if done.returncode:
                 raise RuntimeError(f"g++ on {name}:\n{done.stderr}")
-            os.replace(made, path)  # whole or not at all, where several test processes compile the same
+            made.replace(path)  # whole or not at all, where several test processes compile the same
     return path
 
 

@@ -26,7 +26,7 @@ LAYERS = (
     ("keys",),
     ("backends.array_api", "backends.cpu", "backends.cuda"),
     ("backends.jax", "backends.dask"),
-    ("arrays",),
+    ("arrays", "typing"),
     ("options",),
     ("execution",),
     ("ops", "random"),

@@ -161,8 +161,7 @@ def test_torch_tensors_of_other_dtypes_are_refused_by_name(name):
 
 
 def test_integers_beside_integers_are_refused_too():
-    for name in PUBLIC:
-        function, names, options, _ = PUBLIC[name]
+    for function, names, options, _ in PUBLIC.values():
         args = [np.ones((2, 4), np.int64) for _ in names]
         first = min(names, key=lambda name: name == "x")
         assert_refused(function, *args, kinds=TypeError, says=(rf"\b{first}\b", "floating", "got int64"), **options)

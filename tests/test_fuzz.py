@@ -46,7 +46,7 @@ from strategies import (
 import agauss as ag
 from agauss.random import Key
 
-MANY = int(os.environ.get("AGAUSS_FUZZ", 1_000_000))
+MANY = int(os.environ.get("AGAUSS_FUZZ", "1_000_000"))
 SHARES = 1200  # in which MANY is counted out to the properties below
 FLOATS, EVERY_DTYPE = ("float32", "float64"), ("float16", "bfloat16", "float32", "float64")
 SUMMED = ("kl", "kl between two", "nll", "log_prob", "entropy")

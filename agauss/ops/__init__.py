@@ -3,6 +3,8 @@
 agauss/__init__.py says what they have in common: broadcasting, units, dtypes, bounds and errors.
 """
 
+from __future__ import annotations  # help() shows them as they are written
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +17,16 @@ from agauss.ops.moments import *
 from agauss.ops.sampling import *
 from agauss.ops.sampling import sample_and_kl_of as sample_and_kl_of
 from agauss.ops.sampling import sample_and_kl_of_vjp as sample_and_kl_of_vjp
+from agauss.typing import Array, Number
 
 NAMES = [name for file in (divergences, likelihoods, moments, sampling) for name in file.__all__] + ["vjp"]
 if not TYPE_CHECKING:  # type checkers go by the imports
     __all__ = NAMES
 
 
-def vjp(op: Callable[..., Any], *primals: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+def vjp(
+    op: Callable[..., Any], *primals: Array | Number, **kwargs: Any
+) -> tuple[Any, Callable[[Any], tuple[Array, ...]]]:
     """The value of an operation, and the function that pulls a cotangent of it back; follows ``jax.vjp``.
 
     Parameters
@@ -53,7 +58,7 @@ def vjp(op: Callable[..., Any], *primals: Any, **kwargs: Any) -> tuple[Any, Call
         kwargs["rng"] = Once(kwargs["rng"])
     value = op(*primals, **kwargs)
 
-    def pullback(cotangent: Any) -> tuple[Any, ...]:
+    def pullback(cotangent: Any) -> tuple[Array, ...]:
         gradients = backward(*primals, cotangent=cotangent, **kwargs)
         return gradients if isinstance(gradients, tuple) else (gradients,)
 

@@ -1,10 +1,13 @@
 """How far one diagonal Gaussian is from another."""
 
+from __future__ import annotations  # help() shows them as they are written
+
+from collections.abc import Sequence
 from typing import Any
 
-from agauss.execution import Outs, pull_back, value
+from agauss.execution import pull_back, value
 from agauss.operations import KL, KL_PRIOR, NORMAL_KL, Operation
-from agauss.options import Axis
+from agauss.typing import Array, Axis, Bounds, Number
 
 __all__ = [
     "kl",
@@ -15,16 +18,16 @@ __all__ = [
 
 
 def kl(
-    mean: Any,
-    logvar: Any,
-    mean2: Any = None,
-    logvar2: Any = None,
+    mean: Array | Number,
+    logvar: Array | Number,
+    mean2: Array | Number | None = None,
+    logvar2: Array | Number | None = None,
     *,
     axis: Axis = None,
-    bounds: Any = None,
-    bounds2: Any = None,
-    out: Any = None,
-) -> Any:
+    bounds: Bounds = None,
+    bounds2: Bounds = None,
+    out: Array | None = None,
+) -> Array:
     """Kullback-Leibler divergence of N(mean, exp(logvar)) from N(mean2, exp(logvar2)), or from the standard normal.
 
     The sum over ``axis`` of ``((mean - mean2)**2 / exp(logvar2) + exp(t) - 1 - t) / 2`` with ``t = logvar - logvar2``.
@@ -68,17 +71,17 @@ def kl(
 
 
 def kl_vjp(
-    mean: Any,
-    logvar: Any,
-    mean2: Any = None,
-    logvar2: Any = None,
+    mean: Array | Number,
+    logvar: Array | Number,
+    mean2: Array | Number | None = None,
+    logvar2: Array | Number | None = None,
     *,
-    cotangent: Any,
+    cotangent: Array | Number,
     axis: Axis = None,
-    bounds: Any = None,
-    bounds2: Any = None,
-    out: Outs = None,
-) -> tuple[Any, ...]:
+    bounds: Bounds = None,
+    bounds2: Bounds = None,
+    out: Sequence[Array] | None = None,
+) -> tuple[Array, ...]:
     """Gradients of ``kl`` with respect to each of its array arguments, times the cotangent of its value.
 
     Let t = logvar - logvar2 and d = (mean - mean2) / exp(logvar2). For mean and mean2 they are d and -d. For logvar it
@@ -98,7 +101,7 @@ def kl_vjp(
     return pull_back(op, arrays, cotangent, axis=axis, bounds=(bounds, bounds2), out=out)
 
 
-def normal_kl(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any) -> Any:
+def normal_kl(mean1: Array | Number, logvar1: Array | Number, mean2: Array | Number, logvar2: Array | Number) -> Array:
     """``kl`` element by element, with the name and the arguments of guided-diffusion's function.
 
     Arguments broadcast. Any of them may be a number. If all of them are, the result is float64.
@@ -113,8 +116,14 @@ def normal_kl(mean1: Any, logvar1: Any, mean2: Any, logvar2: Any) -> Any:
 
 
 def normal_kl_vjp(
-    mean1: Any, logvar1: Any, mean2: Any, logvar2: Any, *, cotangent: Any, out: Outs = None
-) -> tuple[Any, ...]:
+    mean1: Array | Number,
+    logvar1: Array | Number,
+    mean2: Array | Number,
+    logvar2: Array | Number,
+    *,
+    cotangent: Array | Number,
+    out: Sequence[Array] | None = None,
+) -> tuple[Array, Array, Array, Array]:
     """Gradients of ``normal_kl`` with respect to its four arguments, times the cotangent of its value; see ``kl_vjp``.
 
     Examples

@@ -1,12 +1,15 @@
 """What one diagonal Gaussian is like: its spread, its mode, its entropy, and its log-variance within bounds."""
 
-from typing import Any
+from __future__ import annotations  # help() shows them as they are written
+
+from collections.abc import Sequence
 
 from agauss.arrays import like, operands
 from agauss.backends.protocol import Pass
-from agauss.execution import Outs, pull_back, value
+from agauss.execution import pull_back, value
 from agauss.operations import CLAMP, ENTROPY, MODE, SATURATED, STD, VAR
-from agauss.options import DEFAULT_LIMITS, Axis, axes_of, bounds_of
+from agauss.options import DEFAULT_LIMITS, axes_of, bounds_of
+from agauss.typing import Array, Axis, Bounds, Number
 
 __all__ = [
     "clamp",
@@ -23,7 +26,7 @@ __all__ = [
 ]
 
 
-def entropy(logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = None) -> Any:
+def entropy(logvar: Array | Number, *, axis: Axis = None, bounds: Bounds = None, out: Array | None = None) -> Array:
     """Differential entropy: the sum over ``axis`` of ``(1 + log(2 pi) + logvar) / 2``, in nats.
 
     The terms may cancel. An element is within 4 ulp of the sum of their sizes, in float32 and float64.
@@ -38,8 +41,13 @@ def entropy(logvar: Any, *, axis: Axis = None, bounds: Any = None, out: Any = No
 
 
 def entropy_vjp(
-    logvar: Any, *, cotangent: Any, axis: Axis = None, bounds: Any = None, out: Outs = None
-) -> tuple[Any, ...]:
+    logvar: Array | Number,
+    *,
+    cotangent: Array | Number,
+    axis: Axis = None,
+    bounds: Bounds = None,
+    out: Sequence[Array] | None = None,
+) -> tuple[Array]:
     """The gradient of ``entropy`` with respect to logvar, 1/2, times the cotangent of its value.
 
     Examples
@@ -51,7 +59,7 @@ def entropy_vjp(
     return pull_back(ENTROPY, (logvar,), cotangent, axis=axis, bounds=(bounds,), out=out)
 
 
-def std(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
+def std(logvar: Array | Number, *, bounds: Bounds = None, out: Array | None = None) -> Array:
     """Standard deviation, ``exp(logvar / 2)``, float32 or wider, within 4 ulp.
 
     Examples
@@ -63,7 +71,9 @@ def std(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
     return value(STD, (logvar,), bounds=(bounds,), out=out)
 
 
-def std_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None, out: Outs = None) -> tuple[Any, ...]:
+def std_vjp(
+    logvar: Array | Number, *, cotangent: Array | Number, bounds: Bounds = None, out: Sequence[Array] | None = None
+) -> tuple[Array]:
     """The gradient of ``std`` with respect to logvar, std / 2, times the cotangent of its value.
 
     Examples
@@ -75,7 +85,7 @@ def std_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None, out: Outs = None
     return pull_back(STD, (logvar,), cotangent, bounds=(bounds,), out=out)
 
 
-def var(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
+def var(logvar: Array | Number, *, bounds: Bounds = None, out: Array | None = None) -> Array:
     """Variance, ``exp(logvar)``, float32 or wider, within 4 ulp.
 
     Examples
@@ -87,7 +97,9 @@ def var(logvar: Any, *, bounds: Any = None, out: Any = None) -> Any:
     return value(VAR, (logvar,), bounds=(bounds,), out=out)
 
 
-def var_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None, out: Outs = None) -> tuple[Any, ...]:
+def var_vjp(
+    logvar: Array | Number, *, cotangent: Array | Number, bounds: Bounds = None, out: Sequence[Array] | None = None
+) -> tuple[Array]:
     """The gradient of ``var`` with respect to logvar, the variance, times the cotangent of its value.
 
     Examples
@@ -99,7 +111,7 @@ def var_vjp(logvar: Any, *, cotangent: Any, bounds: Any = None, out: Outs = None
     return pull_back(VAR, (logvar,), cotangent, bounds=(bounds,), out=out)
 
 
-def mode(mean: Any, logvar: Any, *, out: Any = None) -> Any:
+def mode(mean: Array | Number, logvar: Array | Number, *, out: Array | None = None) -> Array:
     """The most likely value, ``mean``, as a new array of the shape that the arguments broadcast to.
 
     Examples
@@ -111,7 +123,9 @@ def mode(mean: Any, logvar: Any, *, out: Any = None) -> Any:
     return value(MODE, (mean, logvar), out=out)
 
 
-def mode_vjp(mean: Any, logvar: Any, *, cotangent: Any, out: Outs = None) -> tuple[Any, ...]:
+def mode_vjp(
+    mean: Array | Number, logvar: Array | Number, *, cotangent: Array | Number, out: Sequence[Array] | None = None
+) -> tuple[Array, Array]:
     """Gradients of ``mode``: the cotangent with respect to mean, and 0 with respect to logvar.
 
     Examples
@@ -123,7 +137,7 @@ def mode_vjp(mean: Any, logvar: Any, *, cotangent: Any, out: Outs = None) -> tup
     return pull_back(MODE, (mean, logvar), cotangent, out=out)
 
 
-def clamp(logvar: Any, *, bounds: Any, out: Any = None) -> Any:
+def clamp(logvar: Array | Number, *, bounds: Bounds, out: Array | None = None) -> Array:
     """logvar after its bounds, as a new array of its dtype.
 
     "hard", or a pair (low, high), cuts at the bounds, and its gradient is 0 outside. "straight-through" cuts too, but
@@ -144,7 +158,9 @@ def clamp(logvar: Any, *, bounds: Any, out: Any = None) -> Any:
     return value(CLAMP, (logvar,), bounds=(bounds,), out=out)
 
 
-def clamp_vjp(logvar: Any, *, cotangent: Any, bounds: Any, out: Outs = None) -> tuple[Any, ...]:
+def clamp_vjp(
+    logvar: Array | Number, *, cotangent: Array | Number, bounds: Bounds, out: Sequence[Array] | None = None
+) -> tuple[Array]:
     """The gradient of ``clamp`` with respect to logvar, times the cotangent of its value.
 
     Examples
@@ -156,7 +172,7 @@ def clamp_vjp(logvar: Any, *, cotangent: Any, bounds: Any, out: Outs = None) -> 
     return pull_back(CLAMP, (logvar,), cotangent, bounds=(bounds,), out=out)
 
 
-def saturated(logvar: Any, *, bounds: Any = DEFAULT_LIMITS, axis: Axis = None) -> Any:
+def saturated(logvar: Array | Number, *, bounds: Bounds = DEFAULT_LIMITS, axis: Axis = None) -> Array:
     """The number of log-variances over ``axis`` that have ``logvar < low`` or ``logvar > high``.
 
     There a hard bound stops the gradient. The number is an integer of the library's default width, mostly int64.

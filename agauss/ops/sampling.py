@@ -1,5 +1,7 @@
 """Reparameterised samples, and a VAE's forward pass: the sample and its KL in one."""
 
+from __future__ import annotations  # help() shows them as they are written
+
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -10,7 +12,6 @@ from agauss.arrays import library_of, operands
 from agauss.backends.protocol import Noise
 from agauss.backends.strides import row_major
 from agauss.execution import (
-    Outs,
     backward,
     check_out,
     check_outs,
@@ -25,7 +26,8 @@ from agauss.execution import (
 )
 from agauss.keys import as_key, same_key
 from agauss.operations import SAMPLE, SAMPLE_AND_KL
-from agauss.options import DEFAULT_LIMITS, Axis, block_of, check_index, halves, sizes_of
+from agauss.options import DEFAULT_LIMITS, block_of, check_index, halves, sizes_of
+from agauss.typing import Array, Axis, Bounds, Generator, Index, Number, Rng, Seed
 
 __all__ = [
     "sample",
@@ -37,16 +39,16 @@ __all__ = [
 
 
 def sample(
-    mean: Any,
-    logvar: Any,
+    mean: Array | Number,
+    logvar: Array | Number,
     *,
-    rng: Any,
-    index: Any = None,
+    rng: Rng,
+    index: Index = None,
     sample_shape: int | Sequence[int] = (),
-    bounds: Any = None,
-    out: Any = None,
-) -> Any:
-    """Draw z = mean + exp(logvar / 2) * eps with standard normal eps (reparameterisation).
+    bounds: Bounds = None,
+    out: Array | None = None,
+) -> Array:
+    r"""Draw z = mean + exp(logvar / 2) * eps with standard normal eps (reparameterisation).
 
     The noise of an element is a function of the key, its sample's id, its position in the sample and the dtype's width.
     Threads, devices, array libraries and the way that a batch is cut do not change it. z has the same bits on NumPy and
@@ -71,7 +73,7 @@ def sample(
 
     Returns
     -------
-    array, shape (\\*sample_shape, \\*broadcast shape), of the arguments' dtype
+    array, shape (\*sample_shape, \*broadcast shape), of the arguments' dtype
 
     Raises
     ------
@@ -99,16 +101,16 @@ def sample(
 
 
 def sample_vjp(
-    mean: Any,
-    logvar: Any,
+    mean: Array | Number,
+    logvar: Array | Number,
     *,
-    cotangent: Any,
-    rng: Any,
-    index: Any = None,
+    cotangent: Array | Number,
+    rng: Seed,
+    index: Index = None,
     sample_shape: int | Sequence[int] = (),
-    bounds: Any = None,
-    out: Outs = None,
-) -> tuple[Any, ...]:
+    bounds: Bounds = None,
+    out: Sequence[Array] | None = None,
+) -> tuple[Array, Array]:
     """Gradients of ``sample`` with respect to mean, 1, and logvar, std * eps / 2, times the cotangent of its value.
 
     The noise is regenerated from ``rng``, which must be what ``sample`` was given. A Generator, or None, would give
@@ -142,15 +144,15 @@ def sample_vjp(
 
 
 def sample_block(
-    mean: Any,
-    logvar: Any,
+    mean: Array | Number,
+    logvar: Array | Number,
     *,
-    key: Any,
+    key: Seed | Generator,
     offset: int | Sequence[int],
     event_size: int | Sequence[int],
-    bounds: Any = None,
-    out: Any = None,
-) -> Any:
+    bounds: Bounds = None,
+    out: Array | None = None,
+) -> Array:
     """Sample a block of a larger array, with the noise that ``sample`` of the whole has there.
 
     For programs that cut arrays themselves: a Ray or Spark task, a loader's worker. Dask arrays need only ``sample``.
@@ -202,14 +204,14 @@ def sample_block(
 
 
 def sample_and_kl(
-    parameters: Any,
+    parameters: Array,
     *,
-    rng: Any,
+    rng: Rng,
     axis: int = 1,
-    index: Any = None,
-    bounds: Any = DEFAULT_LIMITS,
-    out: Any = None,
-) -> tuple[Any, Any]:
+    index: Index = None,
+    bounds: Bounds = DEFAULT_LIMITS,
+    out: Array | None = None,
+) -> tuple[Array, Array]:
     """A VAE's forward pass, reading the parameters once: z, and the KL to the standard normal of each sample.
 
     The log-variance is bounded to [-30, 20] by default, as in the class and unlike in ``sample`` and ``kl``.
@@ -246,23 +248,29 @@ def sample_and_kl(
 
 
 def sample_and_kl_of(
-    mean: Any, logvar: Any, *, rng: Any, axis: Axis, index: Any = None, bounds: Any = None, out: Any = None
-) -> tuple[Any, Any]:
+    mean: Array | Number,
+    logvar: Array | Number,
+    *,
+    rng: Rng,
+    axis: Axis,
+    index: Index = None,
+    bounds: Bounds = None,
+    out: Array | None = None,
+) -> tuple[Array, Array]:
     """``sample_and_kl`` for a mean and a log-variance of their own, with the KL summed over ``axis``."""
-    z, total = value(SAMPLE_AND_KL, (mean, logvar), axis=axis, bounds=(bounds,), rng=rng, index=index, out=out)
-    return z, total
+    return value(SAMPLE_AND_KL, (mean, logvar), axis=axis, bounds=(bounds,), rng=rng, index=index, out=out)
 
 
 def sample_and_kl_vjp(
-    parameters: Any,
+    parameters: Array,
     *,
-    cotangent: tuple[Any, Any],
-    rng: Any,
+    cotangent: tuple[Array | Number, Array | Number],
+    rng: Seed,
     axis: int = 1,
-    index: Any = None,
-    bounds: Any = DEFAULT_LIMITS,
-    out: Any = None,
-) -> Any:
+    index: Index = None,
+    bounds: Bounds = DEFAULT_LIMITS,
+    out: Array | None = None,
+) -> Array:
     """The gradient of ``sample_and_kl`` with respect to the parameters, in one pass; see ``sample_vjp`` for ``rng``.
 
     Parameters
@@ -289,7 +297,13 @@ def sample_and_kl_vjp(
     assert library is not None  # halves saw to it
     if out is not None:
         check_out(out, library, tuple(parameters.shape), parameters.dtype)
-    options = {"cotangent": cotangent, "rng": rng, "axis": tuple(range(1, mean.ndim)), "index": index, "bounds": bounds}
+    options: dict[str, Any] = {
+        "cotangent": cotangent,
+        "rng": rng,
+        "axis": tuple(range(1, mean.ndim)),
+        "index": index,
+        "bounds": bounds,
+    }
     if not library.fills:
         return library.deliver(library.xp.concat(sample_and_kl_of_vjp(mean, logvar, **options), axis=axis), out)
     out = library.backend.empty(parameters.shape, parameters.dtype, parameters) if out is None else out
@@ -298,16 +312,16 @@ def sample_and_kl_vjp(
 
 
 def sample_and_kl_of_vjp(
-    mean: Any,
-    logvar: Any,
+    mean: Array | Number,
+    logvar: Array | Number,
     *,
-    cotangent: tuple[Any, Any],
-    rng: Any,
+    cotangent: tuple[Array | Number, Array | Number],
+    rng: Seed,
     axis: Axis,
-    index: Any = None,
-    bounds: Any = None,
-    out: Outs = None,
-) -> tuple[Any, ...]:
+    index: Index = None,
+    bounds: Bounds = None,
+    out: Sequence[Array] | None = None,
+) -> tuple[Array, Array]:
     """Gradients of ``sample_and_kl_of`` with respect to mean and logvar."""
     return pull_back(
         SAMPLE_AND_KL, (mean, logvar), cotangent, axis=axis, bounds=(bounds,), rng=rng, index=index, out=out

@@ -203,5 +203,4 @@ def _written(folder: Path, name: str, content: bytes) -> Path:
     """A file that is there in full or not at all, whoever else writes it."""
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         file.write(content)
-    os.replace(file.name, folder / name)
-    return folder / name
+    return Path(file.name).replace(folder / name)

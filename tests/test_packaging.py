@@ -11,7 +11,7 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 def files_named():
     """Those in CONTRIBUTING.md, which leaves out the folder where the words around say it."""
-    folders = [ROOT, ROOT / "tests", ROOT / "agauss", ROOT / "agauss" / "integrations"]
+    folders = [ROOT, ROOT / "tests", ROOT / "agauss", ROOT / "agauss" / "ops", ROOT / "agauss" / "integrations"]
     for name in set(re.findall(r"`(?:python )?([\w/.]+\.(?:py|cuh|cff|md))`", CONTRIBUTING)):
         yield name, [folder / name for folder in folders if (folder / name).is_file()]
 

@@ -185,6 +185,26 @@ def test_only_arrays_py_names_array_libraries(module):
 NAMESPACES = (ag, ag.random)
 
 
+def is_public(module):
+    """Whether the file is signatures and documentation mostly, which have the length that they have."""
+    return part_of(module) in ("ops", "random", "distributions")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_function_but_a_public_one_has_more_than_eight_arguments(module):
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.FunctionDef | ast.Lambda):
+            name, own = getattr(node, "name", "a lambda"), node.args
+            count = len([*own.posonlyargs, *own.args, *own.kwonlyargs])
+            assert count <= 8 or (is_public(module) and name[0] != "_"), f"{name} has {count} arguments"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if not is_public(m)])
+def test_no_file_but_a_public_one_has_more_than_450_lines(module):
+    (file,) = [file for file in SOURCES if module_of(file) == module]
+    assert len(file.read_text().splitlines()) <= 450, f"{file.name} is to be two files"
+
+
 def test_all_lists_what_is_public():
     public = {name for name, value in vars(ag).items() if name[0] != "_" and not isinstance(value, ModuleType)}
     assert public == {name for name in ag.__all__ if not isinstance(getattr(ag, name), ModuleType)}

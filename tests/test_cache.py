@@ -72,7 +72,7 @@ def test_a_second_process_takes_its_kernels_from_the_cache(tmp_path):
 def test_an_edited_formula_is_used_by_the_next_process(tmp_path):
     """The time of the edited file is as it was."""
     place, folder = copy_of_the_package(tmp_path), tmp_path / "cache"
-    file = place / "agauss" / "formulas.py"
+    file = place / "agauss" / "maths" / "formulas.py"
     text, status = file.read_text(), file.stat()
     whole = kl_by(place, tmp_path, NUMBA_CACHE_DIR=folder)
 

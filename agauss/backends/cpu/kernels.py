@@ -10,7 +10,6 @@ import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
 from agauss.backends.cpu import cache
-from agauss.maths import formulas
 
 Limits = tuple[tuple[int, str, float, float], ...]  # inputs' positions, their kinds of bound, low and high
 
@@ -99,15 +98,4 @@ def _compile(spec: Spec | None, name: str) -> Any:
 
     if spec is None:
         return loops.make_parallel(name)
-    kinds = spec.kinds + ("hard",) * (2 - len(spec.kinds))
-    common = (
-        spec.term,
-        spec.dtype,
-        tuple(range(spec.inputs)),
-        tuple(range(spec.outputs)),
-        spec.noisy,
-        tuple(formulas.BOUNDS[kind] for kind in kinds),
-        spec.bounded,
-        spec.chained,
-    )
-    return loops.make_map(name, *common) if spec.summed is None else loops.make_row_reduce(name, *common, spec.summed)
+    return loops.make_map(name, spec) if spec.summed is None else loops.make_row_reduce(name, spec)

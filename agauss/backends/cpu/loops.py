@@ -1,4 +1,4 @@
-"""The two loops, map and row-reduce, as factories that take a term; know no Gaussian.
+"""The two loops, map and row-reduce, as factories that take a Spec of kernels.py; know no Gaussian.
 
 A kernel is a C function (descriptor, first task, last task) that needs no Python state: any thread may call it. Its
 machine code bears the name that it is given.
@@ -145,23 +145,29 @@ def limits(d, bounded, x):
     return low1, high1, low2, high2
 
 
-@mathlib.inlined
-def evaluate(term, bound1, bound2, bound1_vjp, bound2_vjp, bounded, chained, raw, limit):
-    """The term's values at the inputs `raw`. Inputs number `bounded` pass through their bounds first, and values
-    number `chained`, the gradients by them, through the bounds' derivatives after; -1 is none."""
-    inputs = raw
-    if bounded[0] >= 0:
-        inputs = tuple_setitem(inputs, bounded[0], bound1(mathlib, raw[bounded[0]], limit[0], limit[1]))
-    if bounded[1] >= 0:
-        inputs = tuple_setitem(inputs, bounded[1], bound2(mathlib, raw[bounded[1]], limit[2], limit[3]))
-    values = as_tuple(term(mathlib, *inputs))
-    if chained[0] >= 0:
-        g = bound1_vjp(mathlib, values[chained[0]], raw[bounded[0]], limit[0], limit[1])
-        values = tuple_setitem(values, chained[0], g)
-    if chained[1] >= 0:
-        g = bound2_vjp(mathlib, values[chained[1]], raw[bounded[1]], limit[2], limit[3])
-        values = tuple_setitem(values, chained[1], g)
-    return values
+def evaluator(spec):
+    """A function (raw, limit) of a term's values at the inputs `raw`. Inputs number `bounded` pass through their bounds
+    first, and values number `chained`, the gradients by them, through the bounds' derivatives after; -1 is none."""
+    term, bounded, chained = spec.term, spec.bounded, spec.chained
+    (bound1, bound1_vjp), (bound2, bound2_vjp) = [formulas.BOUNDS[kind] for kind in (*spec.kinds, "hard", "hard")[:2]]
+
+    @mathlib.inlined
+    def evaluate(raw, limit):
+        inputs = raw
+        if bounded[0] >= 0:
+            inputs = tuple_setitem(inputs, bounded[0], bound1(mathlib, raw[bounded[0]], limit[0], limit[1]))
+        if bounded[1] >= 0:
+            inputs = tuple_setitem(inputs, bounded[1], bound2(mathlib, raw[bounded[1]], limit[2], limit[3]))
+        values = as_tuple(term(mathlib, *inputs))
+        if chained[0] >= 0:
+            g = bound1_vjp(mathlib, values[chained[0]], raw[bounded[0]], limit[0], limit[1])
+            values = tuple_setitem(values, chained[0], g)
+        if chained[1] >= 0:
+            g = bound2_vjp(mathlib, values[chained[1]], raw[bounded[1]], limit[2], limit[3])
+            values = tuple_setitem(values, chained[1], g)
+        return values
+
+    return evaluate
 
 
 @register_jitable
@@ -187,11 +193,10 @@ def put_sum(d, place, total, x):
         pointer(d[SUMS], np.float64(0))[place] = total
 
 
-def make_map(name, term, dtype, ins, outs, noisy, bounds, bounded, chained):
+def make_map(name, spec):
     """outs[k][i] = value k of term(ins[0][i], ins[1][i], ...). Tasks are tiles."""
-    (bound1, bound1_vjp), (bound2, bound2_vjp) = bounds
-    zero = dtype(0)
-    n_in = len(ins)
+    ins, outs, n_in, zero = tuple(range(spec.inputs)), tuple(range(spec.outputs)), spec.inputs, spec.dtype(0)
+    evaluate, noisy, bounded = evaluator(spec), spec.noisy, spec.bounded
 
     def map_kernel(d, begin, end):
         in_base, out_base = scratch_for((*ins, 0), zero), scratch_for((*outs, 0), zero)
@@ -210,21 +215,20 @@ def make_map(name, term, dtype, ins, outs, noisy, bounds, bounded, chained):
             sinks = targets(d, outs, n_in, start, n, out_base, zero)
             for i in range(n):
                 raw = pick(sources, i)
-                values = evaluate(term, bound1, bound2, bound1_vjp, bound2_vjp, bounded, chained, raw, limit)
+                values = evaluate(raw, limit)
                 put(sinks, i, values)
             stores(d, outs, n_in, start, n, out_base, zero)
 
     return _compiled(name, map_kernel, SIGNATURE, error_model="numpy")
 
 
-def make_row_reduce(name, term, dtype, ins, outs, noisy, bounds, bounded, chained, summed):
+def make_row_reduce(name, spec):
     """sums[task] = the sum of value number `summed` over the task's columns of a row; the first values go to outs.
 
     Tasks are chunks of a row; of rows under LANES columns, as many rows as a tile holds, with a partial sum each.
     """
-    (bound1, bound1_vjp), (bound2, bound2_vjp) = bounds
-    zero = dtype(0)
-    n_in = len(ins)
+    ins, outs, n_in, zero = tuple(range(spec.inputs)), tuple(range(spec.outputs)), spec.inputs, spec.dtype(0)
+    evaluate, noisy, bounded, summed = evaluator(spec), spec.noisy, spec.bounded, spec.summed
 
     def row_reduce_kernel(d, begin, end):
         in_base, out_base = scratch_for((*ins, 0), zero), scratch_for((*outs, 0), zero)
@@ -243,7 +247,7 @@ def make_row_reduce(name, term, dtype, ins, outs, noisy, bounds, bounded, chaine
                 sinks = targets(d, outs, n_in, start, n, out_base, zero)
                 for i in range(n):
                     raw = pick(sources, i)
-                    values = evaluate(term, bound1, bound2, bound1_vjp, bound2_vjp, bounded, chained, raw, limit)
+                    values = evaluate(raw, limit)
                     put(sinks, i, values)
                     put((lanes,), i, (values[summed],))
                 stores(d, outs, n_in, start, n, out_base, zero)
@@ -266,14 +270,12 @@ def make_row_reduce(name, term, dtype, ins, outs, noisy, bounds, bounded, chaine
                     for i in range(0, whole, LANES):
                         for k in range(LANES):
                             raw = pick(sources, i + k)
-                            values = evaluate(
-                                term, bound1, bound2, bound1_vjp, bound2_vjp, bounded, chained, raw, limit
-                            )
+                            values = evaluate(raw, limit)
                             put(sinks, i + k, values)
                             add_to(lanes, k, values[summed])
                     for k in range(n - whole):
                         raw = pick(sources, whole + k)
-                        values = evaluate(term, bound1, bound2, bound1_vjp, bound2_vjp, bounded, chained, raw, limit)
+                        values = evaluate(raw, limit)
                         put(sinks, whole + k, values)
                         add_to(lanes, k, values[summed])
                     stores(d, outs, n_in, start, n, out_base, zero)

@@ -16,6 +16,7 @@ import torch
 from jax.test_util import check_grads
 
 import agauss as ag
+from agauss import ops
 from agauss.integrations import jax as agj
 from agauss.random import Key
 from agauss.words import ArrayMaths
@@ -53,6 +54,12 @@ CALLS = {
 }
 PLACES = {"here": agj, "host": agj.host}
 places = pytest.mark.parametrize("place", PLACES)
+
+
+def test_every_function_is_here_and_on_the_host():
+    assert set(ops.FUNCTIONS) < set(agj.__all__)
+    for name, function in ops.FUNCTIONS.items():
+        assert getattr(agj, name).__wrapped__ is getattr(agj.host, name).__wrapped__ is function
 
 
 def as_tuple(found):

@@ -1,6 +1,7 @@
 """agauss.integrations.torch: the loops' bits on tensors, gradients of both orders, and all that PyTorch does with an
 operator: autograd, compile, autocast, torch.func."""
 
+import inspect
 import math
 import subprocess
 import sys
@@ -13,9 +14,11 @@ import torch
 from oracles import host
 
 import agauss as ag
+from agauss import ops
 from agauss.integrations import torch as agt
 from agauss.integrations import torch_memory as memory
-from agauss.integrations.torch_operators import OPERATORS
+from agauss.integrations.torch_operators import OPERATORS, Operator
+from agauss.operations import STD
 from agauss.random import Key
 
 KEY = Key(2026, 8)
@@ -257,6 +260,37 @@ def operator_arguments():
         "sample": (mean, row, None, [], [], [], key, None, [2]),
         "sample_and_kl": (p, None, 1, [1, 2], [], [], key, torch.tensor([5, 4, 2, 0, 2**33, 1]), []),
     }
+
+
+@pytest.mark.parametrize("name", ops.FUNCTIONS)
+def test_every_function_is_here_with_its_own_signature_and_documentation(name):
+    own, found = (inspect.signature(getattr(m, name)).parameters for m in (ops, agt))
+    assert name in agt.__all__
+    assert name in OPERATORS
+    assert [n for n in found if n != "generator"] == [n for n in own if n != "out"]
+    assert all(found[n].default == own[n].default for n in found if n not in ("generator", "rng"))
+    doc = inspect.getdoc(getattr(agt, name))
+    assert doc.startswith(f"``agauss.{name}`` of ")
+    assert "out : " not in doc
+    assert "ag." not in doc
+
+
+def test_a_call_that_is_none_has_pythons_own_error():
+    t = torch.zeros(2)
+    for call, says in (
+        (lambda: agt.kl(t), r"kl\(\) missing 1 required positional argument: 'logvar'"),
+        (lambda: agt.std(t, "soft"), r"std\(\) takes 1 positional argument but 2 were given"),
+        (lambda: agt.nll(t, t, t, out=t), r"nll\(\) got an unexpected keyword argument 'out'"),
+    ):
+        with pytest.raises(TypeError, match=says):
+            call()
+
+
+def test_an_option_without_a_place_in_the_schema_is_told():
+    def spread(mean, logvar, *, axis=None, alpha=1.0, out=None): ...
+
+    with pytest.raises(TypeError, match="std must have a place in Options for alpha"):
+        Operator(STD, spread, None)
 
 
 def test_every_operator_is_listed_here():

@@ -144,7 +144,7 @@ def _on_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
 def _doc_on_tensors(function: Callable[..., Any]) -> str:
     """agauss's own docstring, without `out`, and without examples, which are of arrays."""
     own = (inspect.getdoc(function) or "").partition("\nExamples\n")[0]
-    own = re.sub(r"^out : .*\n(    .*\n)*", "", own, flags=re.MULTILINE)
+    own = re.sub(r"^out : .*\n?(    .*\n?)*", "", own, flags=re.MULTILINE).rstrip()
     ending = ", differentiable" if function in ops.VJPS else ""
     return f"``agauss.{function.__name__}`` of tensors{ending}.\n\n{own}"
 

@@ -13,6 +13,7 @@ from agauss.backends.cuda.backend import Backend
 
 torch = pytest.importorskip("torch")
 from agauss.integrations import torch as agt  # noqa: E402
+from agauss.integrations import torch_memory as memory  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -24,7 +25,7 @@ def cupy():
 
 @pytest.fixture
 def contexts(cupy, monkeypatch):
-    """What `_where` enters, and leaves; all but the memory is a stand-in."""
+    """What `on_device_of` enters, and leaves; all but the memory is a stand-in."""
     told = []
 
     class Exiting:
@@ -43,8 +44,8 @@ def contexts(cupy, monkeypatch):
     monkeypatch.setattr(cupy.cuda, "Device", Exiting)
     monkeypatch.setattr(stream, "__enter__", lambda self: told.append(f"+stream {self.ptr}"))
     monkeypatch.setattr(stream, "__exit__", lambda self, *_: told.append(f"-stream {self.ptr}"))
-    allocator = agt._allocator(CPU)
-    monkeypatch.setattr(agt, "_allocator", lambda device: allocator)
+    allocator = memory.allocator(CPU)
+    monkeypatch.setattr(memory, "allocator", lambda device: allocator)
     return told
 
 
@@ -54,7 +55,7 @@ LEFT = ["-stream 4096", "-device 1", "-device cuda:1"]
 
 
 def test_cupy_computes_where_the_tensor_is_on_pytorchs_stream_and_in_its_memory(cupy, contexts):
-    with agt._where(THERE):
+    with memory.on_device_of(THERE):
         assert contexts == ENTERED
         made = cupy.empty((3, 4), np.float32)
     assert contexts == ENTERED + LEFT
@@ -67,7 +68,7 @@ def test_what_was_entered_is_left_where_the_stream_cannot_be(cupy, contexts, mon
 
     monkeypatch.setattr(cupy.cuda.Stream, "from_external", broken)
     with pytest.raises(RuntimeError, match="no stream"):
-        agt._where(THERE)
+        memory.on_device_of(THERE)
     assert contexts == ENTERED[:2] + LEFT[1:]
 
 
@@ -75,10 +76,10 @@ def test_what_was_entered_is_left_where_the_stream_cannot_be(cupy, contexts, mon
 def test_results_are_tensors_in_pytorchs_own_memory(cupy, dtype):
     """So record_stream and captured graphs know them, and they are no views, which could not be changed in place."""
     own = np.dtype(getattr(pytest.importorskip("ml_dtypes"), dtype, dtype))
-    with cupy.cuda.using_allocator(agt._allocator(CPU)):
+    with cupy.cuda.using_allocator(memory.allocator(CPU)):
         arrays = cupy.empty((3, 4), own), cupy.empty((), own), cupy.empty((0, 4), own)
     for a in (*arrays, arrays[0].T[1:]):
-        tensor = agt._tensor(a)
+        tensor = memory.tensor_of(a)
         assert (tensor.dtype, tensor.shape) == (getattr(torch, dtype), a.shape)
         assert tensor.data_ptr() == a.data.ptr
         assert tensor.stride() == tuple(n // a.itemsize for n in a.strides)
@@ -108,8 +109,8 @@ def test_an_operator_and_its_gradient_by_the_kernels(cupy, monkeypatch):
 
     expected = step()
     monkeypatch.setattr(library, "backend", Backend(TensorRuntime()), raising=False)
-    monkeypatch.setattr(agt, "_where", lambda tensor: cupy.cuda.using_allocator(agt._allocator(CPU)))
-    monkeypatch.setattr(agt, "_array", lambda tensor: over(tensor.detach().contiguous().numpy()))
+    monkeypatch.setattr(memory, "on_device_of", lambda tensor: cupy.cuda.using_allocator(memory.allocator(CPU)))
+    monkeypatch.setattr(memory, "array_of", lambda tensor: over(tensor.detach().contiguous().numpy()))
     for found, exact in zip(step(), expected, strict=True):
         assert torch.equal(found, exact)
     assert library.backend.runtime.launches
@@ -117,9 +118,9 @@ def test_an_operator_and_its_gradient_by_the_kernels(cupy, monkeypatch):
 
 def test_what_brings_cupy_is_advised(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    agt._cupy.cache_clear()
+    memory.cupy.cache_clear()
     with pytest.raises(ImportError, match=r'torch needs cupy: pip install "agauss\[cuda13\]" or "agauss\[cuda12\]"'):
-        agt._cupy()
+        memory.cupy()
 
 
 @pytest.mark.skipif(not hasattr(torch.Tag, "cudagraph_unsafe"), reason="this PyTorch has no such tag")

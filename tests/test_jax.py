@@ -18,6 +18,7 @@ from cases import METHODS, RICH, arrays, as_tuple
 from jax.test_util import check_grads
 
 import agauss as ag
+from agauss import ops
 from agauss.integrations import jax as agj
 from agauss.random import Key
 from agauss.words import ArrayMaths
@@ -36,6 +37,12 @@ SOME = ("q.sample_and_kl", "q.kl", "q.nll", "q.std and var")  # XLA compiles lon
 CALLS = {**RICH, "kl_prior of everything": EVERY["kl_prior of everything"], **{name: METHODS[name] for name in SOME}}
 PLACES = {"here": agj, "host": agj.host}
 places = pytest.mark.parametrize("place", PLACES)
+
+
+def test_every_function_is_here_and_on_the_host():
+    assert set(ops.FUNCTIONS) < set(agj.__all__)
+    for name, function in ops.FUNCTIONS.items():
+        assert getattr(agj, name).__wrapped__ is getattr(agj.host, name).__wrapped__ is function
 
 
 def assert_close(got, want, ulps=4):

@@ -1,6 +1,7 @@
 """agauss.integrations.torch: the loops' bits on tensors, gradients of both orders, and all that PyTorch does with an
 operator: autograd, compile, autocast, torch.func."""
 
+import inspect
 import math
 import subprocess
 import sys
@@ -15,7 +16,11 @@ from oracles import host
 from torch_calls import DERIVED, Q, function_and_tensors, inputs, normal, tensors_of
 
 import agauss as ag
+from agauss import ops
 from agauss.integrations import torch as agt
+from agauss.integrations import torch_memory as memory
+from agauss.integrations.torch_operators import OPERATORS, Operator
+from agauss.operations import STD
 from agauss.random import Key
 
 # PyTorch's own, of which it warns itself.
@@ -53,10 +58,10 @@ def test_tensors_have_the_bits_of_the_numpy_arrays(name, dtype):
 def test_tensors_are_read_where_they_lie():
     whole = normal(6, 8, 10, dtype=torch.float32)
     for tensor in (whole, whole[:, ::2], whole.transpose(0, 2), whole[2:3].expand(6, 8, 10), whole.to(torch.bfloat16)):
-        array = agt._array(tensor)
+        array = memory.array_of(tensor)
         assert array.ctypes.data == tensor.data_ptr()
         assert [s // array.itemsize for s in array.strides] == list(tensor.stride())
-        assert agt._tensor(array).data_ptr() == tensor.data_ptr()
+        assert memory.tensor_of(array).data_ptr() == tensor.data_ptr()
     part = whole.transpose(0, 2)[1:, ::2]
     np.testing.assert_array_equal(agt.kl(part, part, axis=()), ag.kl(part.numpy(), part.numpy(), axis=()))
 
@@ -181,31 +186,64 @@ def operator_arguments():
     each = (None, [], [-1.0, 1.0, 1.0], [], None, None, [])
     return {
         "kl": (column, row, None, None, *plain),
+        "normal_kl": (mean, row, column, logvar, None, [], [], [], None, None, []),
         "nll": (x, p, None, 1, [0, 2], [-1.0, 1.0, 1.0], [], None, None, []),
         "log_prob": (x, mean, logvar, *plain),
         "entropy": (logvar, *plain),
         "std": (logvar, *each),
         "var": (logvar, *each),
         "clamp": (logvar, *each),
+        "mode": (column, row, None, [], [], [], None, None, []),
         "saturated": (logvar, None, [0], [-1.0, 1.0, 0.0], [], None, None, []),
         "sample": (mean, row, None, [], [], [], key, None, [2]),
         "sample_and_kl": (p, None, 1, [1, 2], [], [], key, torch.tensor([5, 4, 2, 0, 2**33, 1]), []),
     }
 
 
+@pytest.mark.parametrize("name", ops.FUNCTIONS)
+def test_every_function_is_here_with_its_own_signature_and_documentation(name):
+    own, found = (inspect.signature(getattr(m, name)).parameters for m in (ops, agt))
+    assert name in agt.__all__
+    assert name in OPERATORS
+    assert [n for n in found if n != "generator"] == [n for n in own if n != "out"]
+    assert all(found[n].default == own[n].default for n in found if n not in ("generator", "rng"))
+    doc = inspect.getdoc(getattr(agt, name))
+    assert doc.startswith(f"``agauss.{name}`` of ")
+    assert "out : " not in doc
+    assert "ag." not in doc
+
+
+def test_a_call_that_is_none_has_pythons_own_error():
+    t = torch.zeros(2)
+    for call, says in (
+        (lambda: agt.kl(t), r"kl\(\) missing 1 required positional argument: 'logvar'"),
+        (lambda: agt.std(t, "soft"), r"std\(\) takes 1 positional argument but 2 were given"),
+        (lambda: agt.nll(t, t, t, out=t), r"nll\(\) got an unexpected keyword argument 'out'"),
+    ):
+        with pytest.raises(TypeError, match=says):
+            call()
+
+
+def test_an_option_without_a_place_in_the_schema_is_told():
+    def spread(mean, logvar, *, axis=None, alpha=1.0, out=None): ...
+
+    with pytest.raises(TypeError, match="std must have a place in Options for alpha"):
+        Operator(STD, spread, None)
+
+
 def test_every_operator_is_listed_here():
-    assert set(operator_arguments()) == set(agt.OPERATORS)
+    assert set(operator_arguments()) == set(OPERATORS)
 
 
-@pytest.mark.parametrize("name", agt.OPERATORS)
+@pytest.mark.parametrize("name", OPERATORS)
 def test_operators_are_what_pytorch_wants_of_one(name):
     args = operator_arguments()[name]
     found = torch.library.opcheck(getattr(torch.ops.agauss, name).default, args)
     assert set(found.values()) == {"SUCCESS"}
     if name == "saturated":
         return
-    n = len(agt.OPERATORS[name].tensors)
-    values = as_tuple(agt.OPERATORS[name].forward(*args))
+    n = len(OPERATORS[name].tensors)
+    values = as_tuple(OPERATORS[name].forward(*args))
     cotangents = [normal(*v.shape, seed=9, grad=True) for v in values]
     found = torch.library.opcheck(getattr(torch.ops.agauss, f"{name}_vjp").default, (*args[:n], *cotangents, *args[n:]))
     assert set(found.values()) == {"SUCCESS"}
@@ -432,6 +470,10 @@ def test_what_is_no_tensor_is_told_how_to_become_one():
         lambda: agt.kl(a, a),
         lambda: agt.kl(t, a),
         lambda: agt.nll(a, t, t),
+        lambda: agt.kl(None, t),
+        lambda: agt.normal_kl(t, None, t, t),
+        lambda: agt.entropy(None),
+        lambda: agt.DiagonalGaussianDistribution(None),
         lambda: Q(t).nll(a),
         lambda: agt.DiagonalGaussianDistribution(a),
         lambda: agt.sample(t, "0", rng=1),
@@ -474,7 +516,7 @@ def test_other_devices_are_told_where_to_go():
         device = torch.device("xpu:0")
 
     with pytest.raises(ValueError, match="tensors must be on the CPU or a CUDA device; got xpu:0"):
-        agt._where(Elsewhere())
+        memory.on_device_of(Elsewhere())
 
 
 def test_without_pytorch_the_extra_is_named():
@@ -512,7 +554,7 @@ def test_cuda_tensors_have_the_bits_of_the_cpus(dtype):
 
 
 def test_bfloat16_is_ml_dtypes_own():
-    assert agt._array(torch.zeros(2, dtype=torch.bfloat16)).dtype == ml_dtypes.bfloat16
+    assert memory.array_of(torch.zeros(2, dtype=torch.bfloat16)).dtype == ml_dtypes.bfloat16
 
 
 def test_a_list_of_generators_stands_alone():

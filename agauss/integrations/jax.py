@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,28 +22,7 @@ from agauss.keys import Key, as_key
 jax = need("jax", "jax")
 jnp = need("jax.numpy", "jax")
 
-__all__ = [
-    "DiagonalGaussianDistribution",
-    "clamp",
-    "entropy",
-    "host",
-    "key_of",
-    "kl",
-    "log_prob",
-    "mode",
-    "nll",
-    "normal_kl",
-    "sample",
-    "sample_and_kl",
-    "saturated",
-    "std",
-    "var",
-]
 KEY_WORDS = (2, 4)  # of threefry and of rbg keys
-
-
-def __dir__() -> list[str]:
-    return __all__
 
 
 def key_of(rng: Any) -> Key:
@@ -179,18 +158,8 @@ def _no_gradient(integers: Any) -> Any:
     return jax.tree.map(lambda x: np.zeros(np.shape(x), jax.dtypes.float0), integers)
 
 
-kl = _traced(ops.kl)
-normal_kl = _traced(ops.normal_kl)
-nll = _traced(ops.nll)
-log_prob = _traced(ops.log_prob)
-entropy = _traced(ops.entropy)
-std = _traced(ops.std)
-var = _traced(ops.var)
-clamp = _traced(ops.clamp)
-mode = _traced(ops.mode)
-saturated = _traced(ops.saturated)
-sample = _traced(ops.sample)
-sample_and_kl = _traced(ops.sample_and_kl)
+FUNCTIONS = {name: _traced(function) for name, function in ops.FUNCTIONS.items()}
+globals().update(FUNCTIONS)
 sample_and_kl_of = _traced(ops.sample_and_kl_of)
 
 
@@ -267,18 +236,20 @@ jax.tree_util.register_pytree_node(Key, _key_words, lambda _, words: Key.of_word
 jax.tree_util.register_pytree_node_class(DiagonalGaussianDistribution)
 jax.tree_util.register_pytree_node_class(_OnHost)
 host = _OnHost._ops = SimpleNamespace(
-    DiagonalGaussianDistribution=_OnHost,
-    kl=_on_host(ops.kl, ops.kl_vjp),
-    normal_kl=_on_host(ops.normal_kl, ops.normal_kl_vjp),
-    nll=_on_host(ops.nll, ops.nll_vjp),
-    log_prob=_on_host(ops.log_prob, ops.log_prob_vjp),
-    entropy=_on_host(ops.entropy, ops.entropy_vjp),
-    std=_on_host(ops.std, ops.std_vjp),
-    var=_on_host(ops.var, ops.var_vjp),
-    clamp=_on_host(ops.clamp, ops.clamp_vjp),
-    mode=_on_host(ops.mode, ops.mode_vjp),
-    saturated=saturated,
-    sample=_on_host(ops.sample, ops.sample_vjp),
-    sample_and_kl=_on_host(ops.sample_and_kl, ops.sample_and_kl_vjp),
+    **{
+        name: _on_host(function, ops.VJPS[function]) if function in ops.VJPS else FUNCTIONS[name]
+        for name, function in ops.FUNCTIONS.items()
+    },
     sample_and_kl_of=_on_host(ops.sample_and_kl_of, ops.sample_and_kl_of_vjp),
+    DiagonalGaussianDistribution=_OnHost,
 )
+
+_names = sorted([*FUNCTIONS, "DiagonalGaussianDistribution", "host", "key_of"])
+if TYPE_CHECKING:  # type checkers see agauss's own signatures
+    from agauss.ops import *  # noqa: F403
+else:
+    __all__ = _names
+
+
+def __dir__() -> list[str]:
+    return _names

@@ -1,4 +1,4 @@
-"""Measures the largest errors of all operations, records them in tests/ulp.json, and prints docs/numerics.md its tables.
+"""Measures the largest errors of all operations, records them in tests/ulp.json, and prints docs/numerics.md tables.
 
 python tools/numerics.py [--print]: with --print it prints what is recorded, and measures nothing.
 """

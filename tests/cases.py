@@ -21,8 +21,7 @@ from agauss.random import Key
 # Plain forms: the terms whose sum is the value of an element, for whatever has NumPy's functions and differentiates
 # them. m is torch, jax.numpy, or numpy of long doubles, whose derivatives are taken by complex steps.
 
-PI = 4 * np.arctan(np.longdouble(1))
-LOG_2PI = np.log(2 * PI)
+LOG_2PI = np.log(8 * np.arctan(np.longdouble(1)))
 
 
 def number(m, x):
@@ -227,7 +226,7 @@ def long_terms(case, *given):
 
 def long_gradients(case, *given, count=None):
     """For each of the first `count` arguments, the derivatives of the terms, by complex steps, which lose no digit."""
-    step = np.longdouble("1e-60")
+    step = np.finfo(np.longdouble).tiny ** np.longdouble(0.75)  # whose square is 0
     gradients = []
     for place in range(len(given) if count is None else count):
         moved = [a + 1j * step if k == place else a for k, a in enumerate(given)]

@@ -7,12 +7,14 @@ import cuda_shim
 import ml_dtypes
 import numpy as np
 import pytest
+from cases import CASES as OPERATIONS
 from cuda_devices import Gpu, Shim, ShimRuntime
 
 import agauss as ag
 from agauss.arrays import NUMPY
 from agauss.backends.cuda.backend import Backend
 from agauss.backends.strides import row_major
+from agauss.operations import Result
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 Q = ag.DiagonalGaussianDistribution
@@ -84,25 +86,20 @@ def every_operation(p, x, d_kl, bounds):
     other = Q(p[::-1], bounds=bounds)
     mean, logvar, mean2, logvar2 = q.mean, q.logvar, other.mean, other.logvar
     limits = {"bounds": bounds}
-    two = {"bounds": bounds, "bounds2": bounds}
     yield from (q.kl(), q.kl(other), q.nll(x), q.log_prob(x), q.entropy(), q.mode(), q.std, q.var, q.sample(rng=3))
     yield from q.sample_and_kl(rng=ag.random.Key(2**64 - 1, 2**32 - 1))
     for axis in ((), None, 0):
         yield ag.kl(mean, logvar, axis=axis, **limits)
         yield ag.nll(x, mean, logvar, axis=axis, **limits)
-    yield ag.normal_kl(mean, logvar, mean2, logvar2)
-    yield ag.saturated(logvar, axis=axes)
-    yield from ag.kl_vjp(mean, logvar, cotangent=d_kl, axis=axes, **limits)
-    yield from ag.kl_vjp(mean, logvar, mean2, logvar2, cotangent=d_kl, axis=axes, **two)
-    yield from ag.nll_vjp(x, mean, logvar, cotangent=d_kl, axis=axes, **limits)
-    yield from ag.log_prob_vjp(x, mean, logvar, cotangent=0.5, **limits)
-    yield from ag.sample_vjp(mean, logvar, cotangent=x, rng=3, **limits)
-    yield ag.sample_and_kl_vjp(p, cotangent=(x, d_kl), rng=3, **limits)
-    for op in (ag.std_vjp, ag.var_vjp, ag.entropy_vjp):
-        yield from op(logvar, cotangent=0.25, **limits)
-    yield from ag.mode_vjp(mean, logvar, cotangent=x)
-    if bounds is not None:
-        yield ag.clamp(logvar, bounds=bounds)
+    own, cotangents = {"x": x, "parameters": p}, {Result.SUM: d_kl, Result.WIDE: 0.25, Result.OWN: x}
+    for case in OPERATIONS.values():
+        spare = iter((mean, logvar, mean2, logvar2))
+        given = [own[name] if name in own else next(spare) for name in case.arguments]
+        options = case.options(axis=axes, bounds=bounds)
+        yield from flat(case.function(*given, **options))
+        if case.vjp is not None:
+            cotangent = tuple(cotangents[kind] for kind in case.op.results.values())
+            yield from flat(case.vjp(*given, cotangent=cotangent if len(cotangent) > 1 else cotangent[0], **options))
 
 
 CASES = [

@@ -7,16 +7,18 @@ import re
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import cuda_shim
 import ml_dtypes
 import numpy as np
 import pytest
-import test_mathlib
+from cases import CASES, ELEMENTWISE
 from cuda_devices import Shim, ShimRuntime
 from numba import njit
 from oracles import same_bits
+from vectors import VECTOR, over
 
 import agauss as ag
 from agauss.arrays import NUMPY
@@ -25,6 +27,7 @@ from agauss.backends.cuda import source
 from agauss.backends.cuda.backend import Backend
 from agauss.backends.cuda.source import Spec
 from agauss.maths import formulas
+from agauss.operations import Result
 
 ROOT = Path(__file__).parents[1]
 DTYPES = {name: np.dtype(getattr(ml_dtypes, name, name)) for name in ("float16", "bfloat16", "float32", "float64")}
@@ -117,16 +120,17 @@ def work(dtype, shape):
         value(x, mean, logvar, axis=())
     ag.kl(mean, logvar, other.mean, other.logvar, axis=())
     ag.random.normal(shape, rng=0, dtype=dtype)
-    ag.saturated(logvar)
     ag.clamp(logvar, bounds="soft")
     ag.kl_vjp(mean, logvar, other.mean, other.logvar, cotangent=d_kl, axis=axes, bounds="soft", bounds2="soft")
     ag.kl_vjp(mean, logvar, other.mean[:1], 0.0, cotangent=1.0)
-    ag.nll_vjp(x, mean, logvar, cotangent=d_kl, axis=axes)
-    ag.log_prob_vjp(x, mean, logvar, cotangent=1.0)
-    ag.entropy_vjp(logvar, cotangent=1.0)
-    ag.std_vjp(logvar, cotangent=1.0)
-    ag.var_vjp(logvar, cotangent=1.0)
-    ag.mode_vjp(mean, logvar, cotangent=1.0)
+    own, cotangents = {"x": x, "parameters": p}, {Result.SUM: d_kl, Result.WIDE: 1.0, Result.OWN: x}
+    for case in CASES.values():
+        spare = iter((mean, logvar, other.mean, other.logvar))
+        given, options = [own[n] if n in own else next(spare) for n in case.arguments], case.options(axis=axes)
+        case.function(*given, **options)
+        if case.vjp is not None:
+            g = tuple(cotangents[kind] for kind in case.op.results.values())
+            case.vjp(*given, cotangent=g if len(g) > 1 else g[0], **options)
     ag.sample_vjp(mean, logvar, cotangent=x, rng=0, index=range(shape[0]))
 
 
@@ -311,8 +315,8 @@ def assert_same(ours, numba):
     assert same_bits(np.where(nan, 0, ours), np.where(nan, 0, numba))
 
 
-softplus = test_mathlib.over(njit(lambda x: formulas.softplus(mathlib, x)))
-sigmoid = test_mathlib.over(njit(lambda x: formulas.sigmoid(mathlib, x)))
+softplus = over(njit(lambda x: formulas.softplus(mathlib, x)))
+sigmoid = over(njit(lambda x: formulas.sigmoid(mathlib, x)))
 DOMAIN = {
     "log": lambda x: np.where(np.abs(x) >= np.finfo(x.dtype).tiny, np.abs(x), 1),  # normal and positive
     "log1p": lambda x: np.where(np.abs(x) <= 1, np.abs(x), 0.25),
@@ -326,24 +330,23 @@ def test_a_function_has_the_bits_of_numbas_over_millions_of_arguments(shim, func
     with np.errstate(all="ignore"):
         x = DOMAIN.get(function, lambda x: x)(every(dtype)).astype(dtype)
         x = x[np.isfinite(x)] if function == "log" else x
-    numba = {**test_mathlib.VECTOR, "softplus": softplus, "sigmoid": sigmoid}[function]
+    numba = {**VECTOR, "softplus": softplus, "sigmoid": sigmoid}[function]
     assert x.size > 10**6
     assert_same(on_the_shim(shim, function, dtype, x), numba(x))
 
 
-TERMS = {  # term -> the public function, and how many arguments
-    "kl_prior": (lambda *a: ag.kl(*a, axis=()), 2),
-    "kl": (lambda *a: ag.kl(*a, axis=()), 4),
-    "nll": (lambda *a: ag.nll(*a, axis=()), 3),
-    "entropy": (lambda *a: ag.entropy(*a, axis=()), 1),
-    "std": (ag.std, 1),
-    "var": (ag.var, 1),
-    "kl_prior_vjp": (lambda g, *a: ag.kl_vjp(*a, cotangent=g, axis=()), 3),
-    "kl_vjp": (lambda g, *a: ag.kl_vjp(*a, cotangent=g, axis=()), 5),
-    "nll_vjp": (lambda g, *a: ag.nll_vjp(*a, cotangent=g, axis=()), 4),
-    "std_vjp": (lambda g, a: ag.std_vjp(a, cotangent=g), 2),
-    "var_vjp": (lambda g, a: ag.var_vjp(a, cotangent=g), 2),
-}
+def by_elements(case):
+    """An operation's function, or its vjp where a cotangent comes first."""
+    options = case.options(axis=())
+    return partial(case.function, **options), lambda g, *a: case.vjp(*a, cotangent=g, **options)
+
+
+ELEMENTS = [name for name in ELEMENTWISE if Result.OWN not in CASES[name].op.results.values()]
+TERMS = {}  # term -> the public function, and how many arguments
+for _case in (CASES[name] for name in ELEMENTS):
+    value, gradients = by_elements(_case)
+    TERMS[_case.op.term.__name__] = value, len(_case.arguments)
+    TERMS[_case.op.vjp.__name__] = gradients, len(_case.arguments) + 1
 
 
 @needs_compiler

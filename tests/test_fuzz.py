@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numba
 import numpy as np
 import pytest
+from cases import CASES, ELEMENTWISE, PLAIN, PUBLIC, long_gradients, long_terms
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from oracles import (
-    PLAIN_TERMS,
     array,
     assert_near,
     host,
@@ -49,10 +49,13 @@ from agauss.random import Key
 MANY = int(os.environ.get("AGAUSS_FUZZ", "1_000_000"))
 SHARES = 1200  # in which MANY is counted out to the properties below
 FLOATS, EVERY_DTYPE = ("float32", "float64"), ("float16", "bfloat16", "float32", "float64")
-SUMMED = ("kl", "kl between two", "nll", "log_prob", "entropy")
-BOUNDED = (*SUMMED, "std", "var")
-WITH_OUT = (*BOUNDED, "mode")
-OPERATIONS = (*WITH_OUT, "normal_kl")
+OPERATIONS = [
+    name for name in ELEMENTWISE if PLAIN[name] is not PLAIN["clamp"]
+]  # which is a property of its own, below
+SUMMED = [name for name in OPERATIONS if CASES[name].sums]
+BOUNDED = [name for name in OPERATIONS if CASES[name].bounded]
+WITH_OUT = [name for name in OPERATIONS if PUBLIC[CASES[name].op.function].takes("out")]
+SAMPLE = CASES["sample"]
 ULP = 4  # docs/numerics.md; of the sum of the terms' sizes where they cancel
 GRADIENT_ULP = 5  # and one for the cotangent
 FORM_ULP = 9  # where exp and expm1 are a library's own, within 2 ulp each, and a term multiplies two of them
@@ -125,24 +128,16 @@ class Case(NamedTuple):
         return np.broadcast_to(np.expand_dims(np.broadcast_to(long(g), kept), self.axes), self.shape)
 
     def call(self, arrays, **options):
-        return forward(self.op)(*arrays, **self.options, **options)
+        return CASES[self.op].function(*arrays, **self.options, **options)
 
     def pull(self, arrays, g, **options):
-        return backward(self.op)(*arrays, cotangent=g, **self.options, **options)
-
-
-def forward(op):
-    return getattr(ag, op.removesuffix(" between two"))
-
-
-def backward(op):
-    return getattr(ag, op.removesuffix(" between two") + "_vjp")
+        return CASES[self.op].vjp(*arrays, cotangent=g, **self.options, **options)
 
 
 @st.composite
 def cases(draw, ops=OPERATIONS, dtypes=FLOATS, broadcast=True, edges=False):
     op, dtype = ops[draw(numbers) % len(ops)], dtypes[draw(numbers) % len(dtypes)]
-    given = draw(arguments(len(PLAIN_TERMS[op].names), broadcast))
+    given = draw(arguments(len(CASES[op].arguments), broadcast))
     shape = np.broadcast_shapes(*(a.shape for a in given))
     case = Case(op, dtype, shape, given, axes(len(shape), draw(numbers)), None, edges and draw(numbers) % 2 == 1)
     kept = tuple([n for axis, n in enumerate(shape) if axis not in case.axes])
@@ -166,7 +161,7 @@ def assert_gradient(got, terms, case, own, ulps):
 
 def plain_gradients(case, arrays, g):
     every_g = case.everywhere(g)
-    gradients = PLAIN_TERMS[case.op].gradients(*map(long, arrays))
+    gradients = long_gradients(CASES[case.op], *map(long, arrays))
     return [[term * every_g for term in terms] for terms in gradients]
 
 
@@ -175,7 +170,7 @@ def plain_gradients(case, arrays, g):
 
 @fuzz(40, 130, case=cases())
 def test_values_are_those_of_the_plain_formula(case):
-    terms = PLAIN_TERMS[case.op].terms(*map(long, case.arrays()))
+    terms = long_terms(CASES[case.op], *map(long, case.arrays()))
     got = case.call(case.views())
     assert got.dtype == numpy_dtype(case.dtype)
     adding = ADDING[case.dtype] if case.axes else 0.0
@@ -225,15 +220,15 @@ def test_an_out_of_any_layout_is_filled_and_nothing_beside_it(case, seed):
 def test_an_out_may_overlap_the_arguments(op, dtype, seed):
     rng = random.Random(seed)
     shape = rng.randint(1, 4), rng.randint(1, 40)
-    count = len([name for name in PLAIN_TERMS[op].names if name != "eps"])
+    count = len(CASES[op].arguments)
     places = windows(count + 1, shape, 600, rng)
     memory = np.random.default_rng(seed).normal(size=600).astype(dtype)
     *inputs, out = (window(memory, shape, place) for place in places)
     options = {"axis": ()} if op in SUMMED else {"rng": 5} if op == "sample" else {}
-    want = forward(op)(*(a.copy() for a in inputs), **options)
+    want = CASES[op].function(*(a.copy() for a in inputs), **options)
     after = memory.copy()
     window(after, shape, places[-1])[...] = want
-    forward(op)(*inputs, **options, out=out)
+    CASES[op].function(*inputs, **options, out=out)
     assert same_bits(memory, after)
 
 
@@ -247,7 +242,7 @@ def test_an_out_may_overlap_the_arguments(op, dtype, seed):
 )
 def test_bounds_are_a_clamp_before_and_its_gradient_after(case, first, second):
     second = first if second is None else second
-    arrays, names = case.arrays(), PLAIN_TERMS[case.op].names
+    arrays, names = case.arrays(), CASES[case.op].arguments
     bounds = {"logvar": first, "logvar2": second}
     options = {"bounds": first, "bounds2": second} if "logvar2" in names else {"bounds": first}
     clamped = [ag.clamp(a, bounds=bounds[name]) if name in bounds else a for name, a in zip(names, arrays, strict=True)]
@@ -317,7 +312,7 @@ def test_gradients_are_linear_in_the_cotangent(case, seed):
         assert np.all(np.abs(long(a) + long(b) - long(c)).reshape(limit.shape) <= limit)
 
 
-@fuzz(30, 50, case=cases(ops=("kl", "kl between two", "normal_kl"), dtypes=EVERY_DTYPE, edges=True), near=st.booleans())
+@fuzz(30, 50, case=cases(ops=("kl_prior", "kl", "normal_kl"), dtypes=EVERY_DTYPE, edges=True), near=st.booleans())
 def test_kl_is_never_negative(case, near):
     arrays = case.arrays()
     if near and len(arrays) == 4:  # of neighbours
@@ -381,7 +376,7 @@ def test_samples_are_the_mean_and_so_much_noise_whatever_the_layout(sample):
     eps = sample.call(zeros, zeros)
     got = sample.call(*(a.laid_out(sample.dtype, sample.shape) for a in sample.given))
     assert same_bits(got, sample.call(mean, logvar))
-    assert_near(got, PLAIN_TERMS["sample"].terms(long(mean), long(logvar), long(eps)), ULP, wide, shape=eps.shape)
+    assert_near(got, long_terms(SAMPLE, long(mean), long(logvar), long(eps)), ULP, wide, shape=eps.shape)
 
 
 @fuzz(30, 50, sample=samples())
@@ -393,7 +388,7 @@ def test_gradients_of_samples_are_those_of_the_plain_formula(sample):
     options = {"rng": Key(*sample.key), "index": sample.index, "sample_shape": sample.sample_shape}
     got = ag.sample_vjp(mean, logvar, cotangent=g, **options)
     draws = tuple(range(eps.ndim - len(sample.shape)))
-    for found, terms in zip(got, PLAIN_TERMS["sample"].gradients(*map(long, (mean, logvar, eps))), strict=True):
+    for found, terms in zip(got, long_gradients(SAMPLE, *map(long, (mean, logvar, eps)), count=2), strict=True):
         terms = [np.broadcast_to(term, eps.shape) * long(g) for term in terms]
         # The draws are added up one by one: an ulp each, of the sizes so far.
         adding = 4 * np.finfo(sample.dtype).eps if draws else 0.0
@@ -450,7 +445,10 @@ def test_threads_change_no_bit(case, more, at):
     try:
         for threads in (1, 2):
             numba.set_num_threads(threads)
-            results = [forward(case.op)(*large, **options), *backward(case.op)(*large, cotangent=0.5, **options)]
+            results = [
+                CASES[case.op].function(*large, **options),
+                *CASES[case.op].vjp(*large, cotangent=0.5, **options),
+            ]
             found.append([*results, ag.sample(*large[:1] * 2, rng=3)])
     finally:
         numba.set_num_threads(before)
@@ -464,7 +462,7 @@ def check_library(library, case, key=None):
     """Values, gradients and noise, near the plain formula or the same as NumPy's."""
     arrays, g = case.arrays(), case.g()
     given = [array(library, a) for a in arrays]
-    terms = PLAIN_TERMS[case.op].terms(*map(long, arrays))
+    terms = long_terms(CASES[case.op], *map(long, arrays))
     adding = 4 * ADDING[case.dtype] if case.axes else 0.0
     assert_near(case.call(given), terms, FORM_ULP, case.compute, case.axes, adding, case.shape)
     got = case.pull(given, array(library, g))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 from numba import njit
+from vectors import VECTOR
 
 import agauss as ag
 from agauss.backends.cpu import loops, mathlib  # noqa: F401 - loops hands the functions of noise.py to Numba
@@ -30,31 +31,6 @@ BOUND = {
     "log1p": 1.4,  # 1.22  1.22
     "sincos_turn": 1.4,  # 1.29  1.29: the word's rounding to the dtype is part of it
 }
-
-
-def over(function):
-    """A function of a scalar made into one of a vector, by a loop that LLVM vectorises."""
-
-    @njit(error_model="numpy")
-    def run(x, out):
-        for i in range(x.size):
-            out[i] = function(x[i])
-
-    def call(x):
-        out = np.empty_like(x)
-        run(x, out)
-        return out
-
-    return call
-
-
-@njit
-def log(x):
-    return noise.log(mathlib, x)
-
-
-VECTOR = {name: over(getattr(mathlib, name)) for name in ("exp", "expm1", "half_expm1x", "log1p", "sqrt")}
-VECTOR["log"] = over(log)
 
 
 @njit

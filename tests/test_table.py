@@ -1,4 +1,4 @@
-"""Every operation of the table has all that belongs to it. What was forgotten is named, and the file it goes to."""
+"""Every operation of the table has all that belongs to it; what was forgotten is named, with the file it goes to."""
 
 import inspect
 from pathlib import Path

@@ -1,0 +1,27 @@
+"""No operation is less exact than it has been, and docs/numerics.md prints what is recorded."""
+
+from pathlib import Path
+
+import edges
+import measured
+import numpy as np
+import pytest
+from cases import ELEMENTWISE
+
+NUMERICS = (Path(__file__).parents[1] / "docs" / "numerics.md").read_text()
+AGAIN = "run `python tools/numerics.py`"
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="long doubles of no more digits than doubles")
+@pytest.mark.parametrize("name", ELEMENTWISE)
+@pytest.mark.parametrize(("library", "dtype"), measured.BACKENDS, ids="-".join)
+def test_errors_are_no_larger_than_recorded(library, dtype, name):
+    assert name in measured.recorded(), f"tests/ulp.json has no {name}: {AGAIN}"
+    limits = measured.recorded()[name][measured.BACKENDS[library, dtype]]
+    for what, found, limit in zip(("value", "gradients"), measured.measured(name, library, dtype), limits, strict=True):
+        assert found <= limit, f"{what}: {found:.3f} ulp, recorded {limit}"
+
+
+@pytest.mark.parametrize("table", [edges.table, measured.table], ids=["edges", "ulp"])
+def test_the_page_prints_the_data(table):
+    assert table() in NUMERICS, AGAIN

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from oracles import host
+from quick import slow_unless
 
 import agauss as ag
 from agauss.integrations import torch as agt
@@ -128,7 +129,7 @@ def test_parameters_that_are_modules_own_work():
 # Gradients
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", slow_unless(lambda name: name in ("kl", "q.nll", "sample"), CALLS))
 def test_gradients_and_theirs_are_the_slopes(name):
     tensors = inputs(grad=True)
 
@@ -259,7 +260,7 @@ def test_every_operator_is_listed_here():
     assert set(operator_arguments()) == set(agt.OPERATORS)
 
 
-@pytest.mark.parametrize("name", agt.OPERATORS)
+@pytest.mark.parametrize("name", slow_unless(lambda name: name in ("kl", "saturated", "sample"), agt.OPERATORS))
 def test_operators_are_what_pytorch_wants_of_one(name):
     args = operator_arguments()[name]
     found = torch.library.opcheck(getattr(torch.ops.agauss, name).default, args)
@@ -279,7 +280,7 @@ def step(p, x, rng):
     return z, kl, q.kl(), q.sample(rng), q.nll(x), q.mean, q.std, q.logvar, q.mode(), agt.entropy(q.logvar, axis=1)
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", slow_unless(lambda backend: backend == "aot_eager", ["aot_eager", "inductor"]))
 def test_a_step_compiles_whole_and_has_the_same_bits(backend):
     torch._dynamo.reset()
     p, x = normal(3, 8, 5, dtype=torch.float32, grad=True), normal(3, 4, 5, seed=1, dtype=torch.float32)

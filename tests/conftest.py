@@ -1,4 +1,4 @@
-"""Fixtures that several files use."""
+"""Fixtures that several files use, and how two processes share the tests."""
 
 import pytest
 
@@ -11,3 +11,11 @@ def one_thread_of_torch():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A stretch of files for each: what a test has compiled or worked out is there for its file's next one."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)

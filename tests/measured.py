@@ -57,7 +57,7 @@ def measured(name, library, dtype):
 
 
 def recorded():
-    """{operation: {backend and dtype: [of the value, of the gradients]}}"""
+    """What is recorded, as {operation: {backend and dtype: [of the value, of the gradients]}}."""
     return json.loads(FILE.read_text())
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from cases import CALLS, KEY, PUBLIC, RICH, SHAPE, WITH_ARRAYS, arrays, as_tuple
+from quick import slow_unless
 
 import agauss as ag
 from agauss.arrays import NUMPY
@@ -87,6 +88,10 @@ def name_of(dtype):
     return str(getattr(dtype, "name", dtype)).rpartition(".")[2]
 
 
+# For whose float64 each run has the time.
+SOME = ("kl of events", "nll_vjp", "saturated", "sample", "sample_and_kl_vjp")
+
+
 def given(library, dtype="float32"):
     return {name: to(library, a) for name, a in arrays(dtype).items()}
 
@@ -140,7 +145,10 @@ OTHER_DTYPES = {
 
 @pytest.mark.parametrize(
     ("library", "dtype", "name"),
-    [(library, dtype, name) for library in LIBRARIES for dtype in OTHER_DTYPES[library] for name in WITH_ARRAYS],
+    slow_unless(
+        lambda library, dtype, name: dtype != "float64" or name in SOME,
+        [(library, dtype, name) for library in LIBRARIES for dtype in OTHER_DTYPES[library] for name in WITH_ARRAYS],
+    ),
 )
 def test_other_dtypes_come_back_as_they_do_from_the_loops(library, dtype, name):
     for got, want in zip(results(name, library, dtype), by_the_loops(name, dtype), strict=True):
@@ -186,9 +194,9 @@ def namespace(library):
 
 @pytest.mark.parametrize(("library", "dtype"), LIBRARIES_AND_DTYPES)
 def test_normals_are_those_of_the_loops(library, dtype):
-    want = ag.random.normal(200_000, rng=KEY, dtype=dtype)
+    want = ag.random.normal(50_000, rng=KEY, dtype=dtype)
     with the_form(library):
-        assert_same_noise(ag.random.normal(200_000, rng=KEY, dtype=dtype, xp=namespace(library)), want)
+        assert_same_noise(ag.random.normal(50_000, rng=KEY, dtype=dtype, xp=namespace(library)), want)
 
 
 EVERY_ID = [0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**40 + 1, 2**63 - 1, 2**63, 2**64 - 1]
@@ -512,8 +520,13 @@ def edge_primals(kind, dtype):
     return [np.ascontiguousarray(g) for g in np.meshgrid(*grids, indexing="ij")]
 
 
-@pytest.mark.parametrize("name", EDGE_CALLS)
-@pytest.mark.parametrize(("library", "dtype"), LIBRARIES_AND_DTYPES)
+@pytest.mark.parametrize(
+    ("library", "dtype", "name"),
+    slow_unless(
+        lambda library, dtype, name: dtype == "float32" or name == "std",
+        [(*pair, name) for pair in LIBRARIES_AND_DTYPES for name in EDGE_CALLS],
+    ),
+)
 def test_values_and_gradients_at_the_edges_are_those_of_the_loops(library, dtype, name):
     """Without a warning, and infinite in the same places."""
     op, kind, options = EDGE_CALLS[name]
@@ -529,8 +542,17 @@ def test_values_and_gradients_at_the_edges_are_those_of_the_loops(library, dtype
         assert_close(host(got)[finite], exact[finite])
 
 
-@pytest.mark.parametrize("name", EDGE_CALLS)
-@pytest.mark.parametrize(("library", "dtype"), [("torch", "float32"), ("torch", "float64"), ("jax", "float32")])
+@pytest.mark.parametrize(
+    ("library", "dtype", "name"),
+    slow_unless(
+        lambda library, dtype, name: dtype == "float32" or name == "std",
+        [
+            (*pair, name)
+            for pair in (("torch", "float32"), ("torch", "float64"), ("jax", "float32"))
+            for name in EDGE_CALLS
+        ],
+    ),
+)
 def test_autodiff_at_the_edges_is_that_of_the_vjps_while_value_and_precision_are_finite(library, dtype, name):
     """And never NaN there; the chain rule through an infinity is 0 * inf, whatever the formula."""
     op, kind, options = EDGE_CALLS[name]

@@ -207,7 +207,7 @@ sys.stdout.write(repr(value))
     assert files_under(tmp_path / "cache") == {}
 
 
-@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("asked", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_read_only_install_works_without_a_cache(asked, tmp_path):
     """None of the folders can be made: root may write anywhere, but not in what is a file."""
     place = copy_of_the_package(tmp_path)
@@ -353,7 +353,7 @@ def test_processes_and_threads_that_fill_one_cache_at_once_get_their_own_kernels
     stress(tmp_path, operations=2, dtypes=["float32"], processes=2, threads=2)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("turn", range(10))
 def test_many_processes_and_threads_on_a_cold_cache_get_their_own_kernels(turn, tmp_path):
     """A minute or two each on two cores."""

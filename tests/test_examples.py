@@ -52,6 +52,7 @@ def test_the_cupy_loop_says_that_there_is_no_device():
     assert text.startswith("nothing was trained: there is no CuPy with a CUDA device here")
 
 
+@pytest.mark.slow
 @needs("onnx", "onnxruntime")
 def test_latents_of_an_onnx_encoder_have_the_same_bits_in_any_batching():
     text = printed("onnx_latents.py")
@@ -61,6 +62,7 @@ def test_latents_of_an_onnx_encoder_have_the_same_bits_in_any_batching():
     assert "without their ids, same bits: False" in text
 
 
+@pytest.mark.slow
 @needs("tensorflow")
 def test_gradients_in_tensorflow_are_those_of_the_plain_formula():
     text = printed("tensorflow_custom_gradient.py")
@@ -70,6 +72,7 @@ def test_gradients_in_tensorflow_are_those_of_the_plain_formula():
     assert "one trace, another key: other noise: True; the first key again: same bits: True" in text
 
 
+@pytest.mark.slow
 @needs("keras", "jax", "sklearn")
 def test_a_keras_vae_on_jax_learns_digits():
     text = printed("keras_vae.py")
@@ -77,6 +80,7 @@ def test_a_keras_vae_on_jax_learns_digits():
     assert "with other noise the second time: True; Keras runs on jax" in text
 
 
+@pytest.mark.slow
 @needs("jax", "equinox", "optax", "sklearn")
 def test_an_equinox_vae_learns_digits():
     learns(printed("equinox_vae.py"))

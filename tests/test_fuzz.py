@@ -1,6 +1,6 @@
-"""Properties of every operation, over arrays that nobody would think of; a few cases always, a million by -m slow.
+"""Properties of every operation, over arrays that nobody would think of; a few cases always, a million by -m nightly.
 
-`AGAUSS_FUZZ=100000 pytest -m slow tests/test_fuzz.py` looks at so many cases in all, each time at other ones.
+`AGAUSS_FUZZ=100000 pytest -m nightly tests/test_fuzz.py` looks at so many cases in all, each time at other ones.
 """
 
 import os
@@ -78,7 +78,7 @@ def fuzz(few, share, few_with=None, **strategies):
             fuzzed(given(**drawn)(holds))()
 
         test.__name__ = holds.__name__
-        amounts = [pytest.param(False, id="few"), pytest.param(True, id="many", marks=pytest.mark.slow)]
+        amounts = [pytest.param(False, id="few"), pytest.param(True, id="many", marks=pytest.mark.nightly)]
         return pytest.mark.parametrize("many", amounts)(test)
 
     return both

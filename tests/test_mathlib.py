@@ -170,6 +170,7 @@ def test_errors_against_mpmath(name, dtype):
     assert errors.max() < BOUND[name], x[errors.argmax()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_float32_errors_over_millions_of_arguments(name):
     x = random_arguments(name, np.float32, 2_000_000, seed=1)
@@ -192,6 +193,7 @@ def test_float32_errors_over_strides_of_all_bit_patterns(name):
 
 
 @pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="long double is no wider than float64 here")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_float64_errors_over_a_million_arguments(name):
     """Against wider floats. The small arguments of half_expm1x, which cancels in them, are left to mpmath."""

@@ -219,6 +219,7 @@ def test_thousands_of_normals_are_what_the_contract_says(dtype):
     assert max(errors) < NORMAL_BOUND
 
 
+@pytest.mark.slow
 def test_millions_of_float32_normals_are_what_the_contract_says():
     """The mapping once more, by whole arrays in float64, which is right to 1e-7 ulp of float32."""
     low, high = np.uint64(MASK32), np.uint64(32)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from cases import CALLS, KEY, WITH_ARRAYS, Method, as_tuple
 from oracles import host
+from quick import slow_unless
 from torch_calls import DERIVED, Q, function_and_tensors, inputs, normal, tensors_of
 
 import agauss as ag
@@ -75,7 +76,7 @@ def test_parameters_that_are_modules_own_work():
 # Gradients
 
 
-@pytest.mark.parametrize("name", DERIVED)
+@pytest.mark.parametrize("name", slow_unless(lambda name: name in ("kl", "q.nll", "sample"), DERIVED))
 def test_gradients_and_theirs_are_the_slopes(name):
     call, tensors = function_and_tensors(DERIVED[name])
     assert torch.autograd.gradcheck(call, tensors)
@@ -235,7 +236,7 @@ def test_every_operator_is_listed_here():
     assert set(operator_arguments()) == set(OPERATORS)
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", slow_unless(lambda name: name in ("kl", "saturated", "sample"), OPERATORS))
 def test_operators_are_what_pytorch_wants_of_one(name):
     args = operator_arguments()[name]
     found = torch.library.opcheck(getattr(torch.ops.agauss, name).default, args)
@@ -255,7 +256,7 @@ def step(p, x, rng):
     return z, kl, q.kl(), q.sample(rng), q.nll(x), q.mean, q.std, q.logvar, q.mode(), agt.entropy(q.logvar, axis=1)
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", slow_unless(lambda backend: backend == "aot_eager", ["aot_eager", "inductor"]))
 def test_a_step_compiles_whole_and_has_the_same_bits(backend):
     torch._dynamo.reset()
     p, x = normal(3, 8, 5, dtype=torch.float32, grad=True), normal(3, 4, 5, seed=1, dtype=torch.float32)

@@ -138,7 +138,7 @@ def _on_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
     exec(compile(source, f"<{__name__}.{name}>", "exec"), globals(), made)
     found = made[name]
     found.__signature__, found.__doc__ = signature, _doc_on_tensors(function)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _doc_on_tensors(function: Callable[..., Any]) -> str:
@@ -316,11 +316,11 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
             return super().kl(other)
         return self._of("kl", after=(None, None), axis=self.event_axes)
 
-    def nll(self, x: Any, dims: int | Sequence[int] | None = None) -> Any:
+    def nll(self, sample: Any, dims: int | Sequence[int] | None = None) -> Any:
         """``agauss.DiagonalGaussianDistribution.nll``, differentiable."""
         if self.deterministic:
-            return super().nll(x, dims)
-        return self._of("nll", before=(x,), axis=self.event_axes if dims is None else dims)
+            return super().nll(sample, dims)
+        return self._of("nll", before=(sample,), axis=self.event_axes if dims is None else dims)
 
     def log_prob(self, x: Any) -> Any:
         """``agauss.DiagonalGaussianDistribution.log_prob``, differentiable."""

@@ -252,7 +252,7 @@ def test_from_a_zip_kernels_are_compiled_and_those_of_the_same_sources_are_found
     assert files_under(PACKAGE / "cpu" / "__pycache__") == before
 
 
-@pytest.mark.parametrize("form", ["tree", "zip"])
+@pytest.mark.parametrize("form", [pytest.param("tree", marks=pytest.mark.slow), "zip"])
 def test_compiled_files_alone_are_enough(form, tmp_path):
     place = copy_of_the_package(tmp_path)
     assert compileall.compile_dir(place, legacy=True, quiet=2)
@@ -350,7 +350,7 @@ def stress(tmp_path, *, operations, dtypes, processes, threads, **options):
 
 
 def test_processes_and_threads_that_fill_one_cache_at_once_get_their_own_kernels(tmp_path):
-    stress(tmp_path, operations=2, dtypes=["float32"], processes=2, threads=2)
+    stress(tmp_path, operations=1, dtypes=["float32"], processes=2, threads=2)
 
 
 @pytest.mark.nightly

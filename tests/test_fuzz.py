@@ -168,7 +168,7 @@ def plain_gradients(case, arrays, g):
 # Values and gradients on NumPy arrays
 
 
-@fuzz(40, 130, case=cases())
+@fuzz(15, 130, case=cases())
 def test_values_are_those_of_the_plain_formula(case):
     terms = long_terms(CASES[case.op], *map(long, case.arrays()))
     got = case.call(case.views())
@@ -177,7 +177,7 @@ def test_values_are_those_of_the_plain_formula(case):
     assert_near(got, terms, ULP, case.compute, case.axes, adding, case.shape)
 
 
-@fuzz(40, 130, {"case": DOUBLE}, case=cases())
+@fuzz(15, 130, {"case": DOUBLE}, case=cases())
 def test_gradients_are_those_of_the_plain_formula(case):
     g = case.g()
     arrays, views = case.arrays(), case.views()
@@ -187,7 +187,7 @@ def test_gradients_are_those_of_the_plain_formula(case):
         assert_gradient(found, terms, case, own, GRADIENT_ULP)
 
 
-@fuzz(30, 120, {"case": FULL}, case=cases(dtypes=EVERY_DTYPE, edges=True))
+@fuzz(10, 120, {"case": FULL}, case=cases(dtypes=EVERY_DTYPE, edges=True))
 def test_no_layout_changes_a_bit(case):
     views = case.views()
     copies = [np.ascontiguousarray(view).reshape(view.shape) for view in views]
@@ -199,7 +199,7 @@ def test_no_layout_changes_a_bit(case):
         assert same_bits(view, copy)
 
 
-@fuzz(30, 90, {"case": cases(WITH_OUT, EVERY_DTYPE, broadcast=False)}, case=cases(WITH_OUT, EVERY_DTYPE), seed=seeds32)
+@fuzz(10, 90, {"case": cases(WITH_OUT, EVERY_DTYPE, broadcast=False)}, case=cases(WITH_OUT, EVERY_DTYPE), seed=seeds32)
 def test_an_out_of_any_layout_is_filled_and_nothing_beside_it(case, seed):
     views = case.views()
     want = np.asarray(case.call(views))
@@ -216,7 +216,7 @@ def test_an_out_of_any_layout_is_filled_and_nothing_beside_it(case, seed):
     assert [memory.tobytes() for _, memory in outs] == [memory.tobytes() for memory in after]
 
 
-@fuzz(30, 70, op=st.sampled_from((*WITH_OUT, "sample")), dtype=st.sampled_from(FLOATS), seed=seeds32)
+@fuzz(10, 70, op=st.sampled_from((*WITH_OUT, "sample")), dtype=st.sampled_from(FLOATS), seed=seeds32)
 def test_an_out_may_overlap_the_arguments(op, dtype, seed):
     rng = random.Random(seed)
     shape = rng.randint(1, 4), rng.randint(1, 40)
@@ -283,7 +283,7 @@ def test_a_bound_is_the_plain_one(seed, dtype, bounds):
     assert np.array_equal(ag.saturated(x, bounds=bounds, axis=0), outside.sum(0))
 
 
-@fuzz(30, 60, case=cases(dtypes=("float16", "bfloat16"), broadcast=False))
+@fuzz(10, 60, case=cases(dtypes=("float16", "bfloat16"), broadcast=False))
 def test_half_types_are_float32_rounded_once(case):
     halves, wide = case.views(), [np.asarray(a.astype(np.float32)) for a in case.views()]
     got, want = case.call(halves), case.call(wide)
@@ -294,7 +294,7 @@ def test_half_types_are_float32_rounded_once(case):
             assert same_bits(a, b.astype(halves[0].dtype))
 
 
-@fuzz(20, 60, {"case": DOUBLE}, case=cases(), seed=seeds32)
+@fuzz(10, 60, {"case": DOUBLE}, case=cases(), seed=seeds32)
 def test_gradients_are_linear_in_the_cotangent(case, seed):
     arrays, g = case.arrays(), case.g()
     other = np.random.default_rng(seed).normal(size=g.shape).astype(g.dtype)
@@ -312,7 +312,7 @@ def test_gradients_are_linear_in_the_cotangent(case, seed):
         assert np.all(np.abs(long(a) + long(b) - long(c)).reshape(limit.shape) <= limit)
 
 
-@fuzz(30, 50, case=cases(ops=("kl_prior", "kl", "normal_kl"), dtypes=EVERY_DTYPE, edges=True), near=st.booleans())
+@fuzz(10, 50, case=cases(ops=("kl_prior", "kl", "normal_kl"), dtypes=EVERY_DTYPE, edges=True), near=st.booleans())
 def test_kl_is_never_negative(case, near):
     arrays = case.arrays()
     if near and len(arrays) == 4:  # of neighbours
@@ -358,7 +358,7 @@ def samples(draw, dtypes=FLOATS, indexed=True):
     return Draw(dtype, shape, given, (draw(seeds), draw(streams)), index, draw(draws))
 
 
-@fuzz(30, 80, sample=samples())
+@fuzz(10, 80, sample=samples())
 def test_noise_is_what_the_contract_tells(sample):
     zeros = np.zeros(sample.shape, sample.dtype)
     got, want = sample.call(zeros, zeros), sample.plain()
@@ -368,7 +368,7 @@ def test_noise_is_what_the_contract_tells(sample):
         assert same_bits(ag.random.normal(sample.shape, rng=Key(*sample.key), dtype=sample.dtype), got)
 
 
-@fuzz(30, 60, sample=samples(dtypes=EVERY_DTYPE))
+@fuzz(10, 60, sample=samples(dtypes=EVERY_DTYPE))
 def test_samples_are_the_mean_and_so_much_noise_whatever_the_layout(sample):
     mean, logvar = (a.values(sample.dtype) for a in sample.given)
     wide = np.float64 if sample.dtype == "float64" else np.float32
@@ -379,7 +379,7 @@ def test_samples_are_the_mean_and_so_much_noise_whatever_the_layout(sample):
     assert_near(got, long_terms(SAMPLE, long(mean), long(logvar), long(eps)), ULP, wide, shape=eps.shape)
 
 
-@fuzz(30, 50, sample=samples())
+@fuzz(10, 50, sample=samples())
 def test_gradients_of_samples_are_those_of_the_plain_formula(sample):
     mean, logvar = (np.broadcast_to(a.values(sample.dtype), sample.shape) for a in sample.given)
     zeros = np.zeros(sample.shape, sample.dtype)
@@ -414,7 +414,7 @@ def test_the_fused_pass_has_the_bits_of_its_parts(sample, bounds, seed):
     assert same_bits(kl, ag.kl(*halves, axis=tuple(range(1, len(sample.shape))), bounds=bounds))
 
 
-@fuzz(30, 60, sample=samples(dtypes=EVERY_DTYPE, indexed=False), seed=seeds32)
+@fuzz(10, 60, sample=samples(dtypes=EVERY_DTYPE, indexed=False), seed=seeds32)
 def test_a_block_is_the_slice_of_the_whole(sample, seed):
     assume(sample.shape)
     sample = sample._replace(sample_shape=())
@@ -476,7 +476,7 @@ def check_library(library, case, key=None):
         assert np.all(np.abs(noise - want) <= 2 * np.spacing(np.abs(want)))
 
 
-@fuzz(15, 30, case=cases(dtypes=EVERY_DTYPE), key=seeds)
+@fuzz(8, 30, case=cases(dtypes=EVERY_DTYPE), key=seeds)
 def test_torch_tensors_give_the_same(case, key):
     check_library("torch", case, key)
 

@@ -1,6 +1,7 @@
 """Every operation of the table has all that belongs to it; what was forgotten is named, with the file it goes to."""
 
 import inspect
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,24 @@ def test_the_tests_have_its_plain_form_and_its_arguments_domains(name):
         assert len(names) > 1 or "given" in names
     for argument in case.arguments:
         assert argument.rstrip("0123456789") in DOMAIN, f"say what {argument} may be: DOMAIN in tests/cases.py"
+
+
+@public
+def test_it_is_benchmarked_with_inputs_that_there_are(name):
+    """The smallest of them, once: the work itself derives from the table."""
+    folder = str(ROOT / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        from benchmarks import common
+    finally:
+        sys.path.remove(folder)
+    title = common.TITLES.get(name, name.replace("_", " "))
+    works = [title, f"{title} vjp"] if OPERATIONS[name].vjp is not None else [title]
+    for work in works:
+        try:
+            common.OURS[work](common.inputs("2x4x3", "float32"))
+        except AttributeError as error:
+            pytest.fail(f"{error}: an argument of {name} is to be added to Inputs in benchmarks/benchmarks/common.py")
 
 
 def test_the_tests_know_of_no_other_operations():

@@ -1,5 +1,6 @@
 """The work, the inputs and the backends that every benchmark shares, and the interleaved clock; knows no peer."""
 
+import inspect
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import numpy as np
 import agauss as ag
 from agauss.arrays import library_of
 from agauss.backends.array_api.backend import Reference
+from agauss.operations import OPERATIONS, Operation, Result
 
 MAIN, LARGE = "256x8x64x64", "1024x8x64x64"  # latents of 512 x 512 images, as Stable Diffusion has them
 SHAPES = [
@@ -103,7 +105,28 @@ OURS: dict[str, Callable[[Inputs], Any]] = {
     "sample vjp": lambda a: ag.sample_vjp(a.mean, a.logvar, cotangent=a.d_z, rng=7, bounds=BOUNDS),
     "sample and kl vjp": lambda a: ag.sample_and_kl_vjp(a.parameters, cotangent=(a.d_z, a.d_kl), rng=7, out=a.gradient),
 }
-WORKS = list(OURS)
+WORKS = list(OURS)  # what the pages tell, and peers are beside
+
+
+def _all_of(op: Operation, vjp: bool, a: Inputs) -> Any:
+    """An operation of the table, or its vjp, as its public function has it."""
+    function = getattr(a.agauss, f"{op.function}_vjp" if vjp else op.function)
+    takes = inspect.signature(function).parameters
+    options = {"axis": a.axes, "bounds": BOUNDS, "rng": 7}
+    chosen = {name: option for name, option in options.items() if name in takes}
+    if vjp:
+        (kind,) = op.results.values()
+        chosen["cotangent"] = a.d_kl if kind is Result.SUM else 0.5
+    return function(*(getattr(a, name.removesuffix("1")) for name in op.arguments if name in takes), **chosen)
+
+
+TITLES = {"kl_prior": "kl", "kl": "kl of two"}
+for _op in OPERATIONS.values():
+    _title = TITLES.get(_op.name, _op.name.replace("_", " "))
+    OURS.setdefault(_title, partial(_all_of, _op, False))
+    if _op.vjp is not None:
+        OURS.setdefault(f"{_title} vjp", partial(_all_of, _op, True))
+EVERY_WORK = list(OURS)
 # Of the work, what it reads and what it writes, in arrays of z's size.
 READS_AND_WRITES = {
     "kl": (2, 0),

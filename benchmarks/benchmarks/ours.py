@@ -19,7 +19,7 @@ class Shapes(_Ours):
 
 
 class Dtypes(_Ours):
-    params = (common.WORKS, ["numba"], common.DTYPES, [common.MAIN])
+    params = (common.EVERY_WORK, ["numba"], common.DTYPES, [common.MAIN])
 
 
 class Backends(_Ours):

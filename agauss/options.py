@@ -5,6 +5,7 @@ Every error names the argument, what it must be and what came, and is raised bef
 
 import math
 import operator
+from inspect import unwrap
 from typing import Any, get_args
 
 import numpy as np
@@ -152,7 +153,8 @@ def slices_of(axis: int, shape: Shape, name: str) -> tuple[Any, Any]:
         raise ValueError(f"{name} must have at least 2 dimensions; got shape {shape}")
     if not hasattr(axis, "__index__"):
         raise TypeError(f"axis must be an int; got {axis!r}")
-    (place,) = axes_of(axis, len(shape))
+    # Without its memory: this has one, and torch.compile looks through this one's to what is within.
+    (place,) = unwrap(axes_of)(axis, len(shape))
     if shape[place] % 2:
         raise ValueError(f"{name} must have an even extent along axis {axis}, mean then logvar; got shape {shape}")
     half, before = shape[place] // 2, (slice(None),) * place

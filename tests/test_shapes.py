@@ -1,115 +1,44 @@
 """Layouts in memory, views of views, every axis, every length: the same numbers as from a fresh contiguous array."""
 
 import itertools
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from cases import CASES, PUBLIC, as_tuple
+from cases import CASES, as_tuple
+from layouts import (
+    LIMITS,
+    SUM_TOLERANCE,
+    Q,
+    at_an_odd_address,
+    cut_out,
+    dtypes,
+    field_of_a_record,
+    fortran,
+    last_axis_strided,
+    libraries,
+    memory_mapped,
+    negative,
+    one_axis_negative,
+    permuted,
+    read_only,
+    strided,
+    values,
+)
 from oracles import (
-    LIBRARIES,
     array,
     assert_relative,
     dtype_of,
     host,
-    numpy_dtype,
     plain_entropy,
     plain_kl,
     plain_nll,
     same_bits,
     wide,
 )
-from quick import slow_unless
 
 import agauss as ag
 from agauss.operations import Result
-
-Q = ag.DiagonalGaussianDistribution
-FLOATS = ("float16", "bfloat16", "float32", "float64")
-SUM_TOLERANCE = {"float16": 1e-6, "bfloat16": 1e-6, "float32": 1e-6, "float64": 1e-13}
-libraries = pytest.mark.parametrize("library", LIBRARIES)
-# The half types are computed by the loops of float32; those of float64 are compiled for themselves.
-dtypes = pytest.mark.parametrize("dtype", slow_unless(lambda dtype: dtype != "float64", FLOATS))
-
-
-def values(shape, seed, dtype="float32"):
-    return np.random.default_rng(seed).normal(size=shape).astype(numpy_dtype(dtype))
-
-
-# Ways for the same numbers to lie in memory
-
-
-def strided(a, tmp_path):
-    room = np.full([2 * n + 1 for n in a.shape], np.nan, a.dtype)
-    view = room[tuple(slice(1, None, 2) for _ in a.shape)]
-    view[...] = a
-    return view
-
-
-def reverse(a):
-    return a[(slice(None, None, -1),) * a.ndim]
-
-
-def negative(a, tmp_path):
-    return reverse(reverse(a).copy())
-
-
-def fortran(a, tmp_path):
-    return np.asfortranarray(a)
-
-
-def permuted(a, tmp_path):
-    return np.moveaxis(np.moveaxis(a, 0, -1).copy(), -1, 0)
-
-
-def last_axis_strided(a, tmp_path):
-    room = np.full((*a.shape, 3), np.nan, a.dtype)
-    room[..., 1] = a
-    return room[..., 1]
-
-
-def one_axis_negative(a, tmp_path):
-    return a[:, ::-1].copy()[:, ::-1]
-
-
-def cut_out(a, tmp_path):
-    room = np.full([n + 5 for n in a.shape], np.nan, a.dtype)
-    view = room[tuple(slice(2, 2 + n) for n in a.shape)]
-    view[...] = a
-    return view
-
-
-def field_of_a_record(a, tmp_path):
-    # bfloat16 cannot be a field: the same bytes, five apart in every record, by hand.
-    room = np.zeros((*a.shape, a.dtype.itemsize + 1), np.uint8)
-    room[..., 1:] = np.ascontiguousarray(a).view(np.uint8).reshape(*a.shape, a.dtype.itemsize)
-    strides = room.strides[:-1]
-    view = np.ndarray(a.shape, a.dtype, room.data, 1, strides)
-    assert not view.flags.aligned
-    return view
-
-
-def at_an_odd_address(a, tmp_path):
-    room = np.zeros(a.nbytes + 1, np.uint8)
-    view = np.ndarray(a.shape, a.dtype, room.data, 1)
-    view[...] = a
-    assert not view.flags.aligned
-    return view
-
-
-def read_only(a, tmp_path):
-    a = a.copy()
-    a.flags.writeable = False
-    return a
-
-
-def memory_mapped(a, tmp_path):
-    path = tmp_path / f"array {len(list(tmp_path.iterdir()))}"
-    np.ascontiguousarray(a).view(np.uint8).tofile(path)
-    mapped = np.memmap(path, np.uint8, "r")
-    return mapped.view(a.dtype).reshape(a.shape)
-
 
 LAYOUTS = [
     strided,
@@ -144,10 +73,6 @@ def everything(*arrays):
             cotangent = cotangents[0] if len(cotangents) == 1 else (0.5, 2.0)
             results[f"{name} vjp"] = case.vjp(*given, cotangent=cotangent, **case.options(bounds=LIMITS.get(name)))
     return {f"{name} {k}": value for name, result in results.items() for k, value in enumerate(as_tuple(result))}
-
-
-# Some of several kinds, lest most log-variances be outside.
-LIMITS = {"clamp": (-1, 1), "saturated": (-1, 1), "var": (-1, 1, "soft"), "sample": (-1, 1)}
 
 
 def assert_same(got, want):
@@ -450,220 +375,3 @@ def test_a_sample_has_the_same_bits_wherever_it_lies(dtype):
         flat = ag.random.normal(9 * event, rng=4, dtype="float32" if dtype == "float16" else dtype)
         zeros = np.zeros((9, event), dtype)
         assert same_bits(ag.sample(zeros, zeros, rng=4), flat.reshape(9, event).astype(dtype))
-
-
-# out=
-
-
-def out_like(layout, shape, dtype, tmp_path):
-    return layout(np.full(shape, np.nan, numpy_dtype(dtype)), tmp_path)
-
-
-WRITEABLE = [strided, negative, fortran, permuted, last_axis_strided, one_axis_negative, cut_out]
-WRITEABLE += [field_of_a_record, at_an_odd_address]
-
-
-def calls_with_out(*arrays):
-    """Calls that take out, and their result without it."""
-    _, mean, logvar = arrays
-    own = {"parameters": np.concatenate([mean, logvar], axis=1)}
-    calls = {"a point": lambda **out: Q(own["parameters"], deterministic=True).sample(**out)}
-    for name, case in CASES.items():
-        given = [own.get(argument, arrays[(k + 1) % 3]) for k, argument in enumerate(case.arguments)]
-        if PUBLIC[case.op.function].takes("out"):
-            for axis in ((), 0, 1) if case.sums else (None,):
-                options = case.options(axis=axis, bounds=LIMITS.get(name))
-                calls[f"{name} {axis}"] = partial(case.function, *given, **options)
-        if case.vjp is not None and case.arguments == ("parameters",):
-            calls[f"{name} vjp"] = partial(
-                case.vjp, *given, cotangent=(0.5, 2.0), **case.options(bounds=LIMITS["sample"])
-            )
-    calls["draws"] = partial(ag.sample, mean, logvar, rng=3, sample_shape=2)
-    return {name: (call, as_tuple(call())[0]) for name, call in calls.items()}
-
-
-@pytest.mark.parametrize("layout", WRITEABLE, ids=lambda f: f.__name__)
-@dtypes
-def test_an_out_of_any_layout_is_filled_with_the_same_bits_and_nothing_around_it(layout, dtype, tmp_path):
-    for name, (call, want) in calls_with_out(*(values((5, 6, 7), seed, dtype) for seed in range(3))).items():
-        out = out_like(layout, want.shape, dtype_of(want), tmp_path)
-        base = out if out.base is None else out.base
-        room = base.ravel(order="K").view(np.uint8) if isinstance(base, np.ndarray) else np.frombuffer(base, np.uint8)
-        assert np.shares_memory(room, out)
-        room_before = room.copy()
-        out[...] = 0
-        zeroed = room.copy()
-        assert as_tuple(call(out=out))[0] is out, name
-        assert same_bits(out, want), name
-        # Putting back what was there leaves the room as it was: no byte beside the view was written.
-        out[...] = 0
-        assert same_bits(room, zeroed), name
-        out[...] = np.nan
-        assert same_bits(room, room_before), name
-
-
-def test_normal_fills_an_out_of_any_layout(tmp_path):
-    want = ag.random.normal((5, 6, 7), rng=3)
-    for layout in WRITEABLE:
-        out = out_like(layout, (5, 6, 7), "float32", tmp_path)
-        assert ag.random.normal((5, 6, 7), rng=3, out=out) is out
-        assert same_bits(out, want), layout.__name__
-
-
-# out that lies over an input
-
-
-@libraries
-@dtypes
-def test_a_result_may_be_written_over_an_input(library, dtype):
-    x, mean, logvar = (values((5, 6, 7), seed, dtype) for seed in range(3))
-
-    def fresh():
-        return [array(library, a, dtype) for a in (x, mean, logvar)]
-
-    calls = {
-        "clamp": lambda x, m, v, out: ag.clamp(v, bounds=(-1, 1), out=out),
-        "mode": lambda x, m, v, out: ag.mode(m, v, out=out),
-        "sample": lambda x, m, v, out: ag.sample(m, v, rng=3, out=out),
-    }
-    if dtype in ("float32", "float64"):  # whose results are of the arguments' dtype
-        calls |= {
-            "kl": lambda x, m, v, out: ag.kl(m, v, axis=(), out=out),
-            "kl between two": lambda x, m, v, out: ag.kl(m, v, x, m, axis=(), out=out),
-            "nll": lambda x, m, v, out: ag.nll(x, m, v, axis=(), out=out),
-            "std": lambda x, m, v, out: ag.std(v, out=out),
-        }
-    for name, call in calls.items():
-        want = host(call(*fresh(), None))
-        for place in range(3):
-            arguments = fresh()
-            assert call(*arguments, arguments[place]) is arguments[place]
-            assert same_bits(host(arguments[place]), want), (name, place)
-
-
-@libraries
-@dtypes
-def test_gradients_may_be_written_over_the_arguments(library, dtype):
-    """One that was broadcast too, whose gradient is a sum over what the others overwrite."""
-    x, mean, logvar = values((5, 6, 7), 0, dtype), values((6, 1), 1, dtype), values((5, 6, 7), 2, dtype)
-    calls = {
-        "nll": lambda x, m, v, **options: ag.nll_vjp(x, m, v, cotangent=0.7, **options),
-        "kl": lambda x, m, v, **options: ag.kl_vjp(x, v, m, x, cotangent=0.7, axis=1, **options),
-        "sample": lambda x, m, v, **options: ag.sample_vjp(m, v, cotangent=0.7, rng=3, **options),
-    }
-    for name, call in calls.items():
-        want = [host(g) for g in call(*(array(library, a, dtype) for a in (x, mean, logvar)))]
-        arguments = [array(library, a, dtype) for a in (x, mean, logvar)]
-        spare = array(library, x, dtype)
-        x_, m_, v_ = arguments
-        outs = {"nll": [x_, m_, v_], "kl": [x_, v_, m_, spare], "sample": [m_, v_]}[name]
-        got = call(*arguments, out=outs)
-        assert all(g is out for g, out in zip(got, outs, strict=True))
-        assert all(same_bits(host(g), w) for g, w in zip(got, want, strict=True)), name
-
-
-@libraries
-@dtypes
-@pytest.mark.parametrize("half", [0, 1])
-def test_a_sample_may_be_written_over_either_half_of_the_parameters(library, dtype, half):
-    parameters = array(library, values((3, 8, 5), 0, dtype), dtype)
-    z, kl = ag.sample_and_kl(parameters, rng=3)
-    z, kl = host(z).copy(), host(kl).copy()
-    out = parameters[:, 4 * half : 4 * half + 4]
-    got_z, got_kl = ag.sample_and_kl(parameters, rng=3, out=out)
-    assert got_z is out
-    assert same_bits(host(out), z)
-    assert same_bits(host(got_kl), kl)
-
-
-SHIFTS = [1, -1, 3, -3, 16, -16, 1000, -1000]
-
-
-@pytest.mark.parametrize("n", [50, 5000, 300_000])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_an_out_that_overlaps_an_input_in_part_gets_what_it_would_without(n, dtype):
-    for shift in SHIFTS:
-        room = values(n + abs(shift), 0, dtype)
-        start, target = (0, shift) if shift > 0 else (-shift, 0)
-        other = values(n, 1, dtype)
-        for name, call in {
-            "std": lambda v, out, other: ag.std(v, out=out),
-            "kl": lambda v, out, other: ag.kl(v, other, axis=(), out=out),
-            "kl by logvar": lambda v, out, other: ag.kl(other, v, axis=(), out=out),
-            "sample": lambda v, out, other: ag.sample(v, other, rng=3, out=out),
-        }.items():
-            want = call(room[start : start + n].copy(), None, other)
-            shared = room.copy()
-            out = shared[target : target + n]
-            call(shared[start : start + n], out, other)
-            assert same_bits(out, want), (name, shift)
-
-
-@pytest.mark.parametrize("n", [10, 300, 600])
-def test_an_out_that_is_its_input_turned_round_gets_what_it_would_without(n):
-    square = values((n, n), 0)
-    for turn in (np.transpose, lambda a: a[::-1], lambda a: a[:, ::-1], lambda a: a[::-1, ::-1].T):
-        want = ag.std(square)
-        shared = square.copy()
-        out = turn(shared)
-        ag.std(shared, out=out)
-        assert same_bits(out, want)
-
-
-@pytest.mark.parametrize("rows", [4, 3000])
-def test_sums_may_be_written_over_their_inputs(rows):
-    mean, logvar = values((rows, 200), 0), values((rows, 200), 1)
-    for axis, place in ((1, (slice(None), 0)), (1, (slice(None), 199)), (0, 0), (0, rows - 1), (None, (1, 1))):
-        want = ag.kl(mean, logvar, axis=axis)
-        shared = mean.copy()
-        out = shared[(*place, ...)] if isinstance(place, tuple) else shared[place]
-        ag.kl(shared, logvar, axis=axis, out=out)
-        assert same_bits(out, np.asarray(want)), (axis, place)
-
-
-@pytest.mark.parametrize("n", [60, 200_000])
-def test_the_fused_functions_may_be_written_over_what_they_read_in_part(n):
-    parameters = values((2, 2 * n), 0)
-    d_z, d_kl = values((2, n), 1), values((2,), 2)
-    want_z, want_kl = ag.sample_and_kl(parameters, rng=3)
-    want = ag.sample_and_kl_vjp(parameters, cotangent=(d_z, d_kl), rng=3)
-    # z over parts of both halves
-    shared = parameters.copy()
-    out = shared[:, n // 2 : n // 2 + n]
-    z, kl = ag.sample_and_kl(shared, rng=3, out=out)
-    assert same_bits(z, want_z)
-    assert same_bits(kl, want_kl)
-    # the gradient one row further down than the parameters
-    room = np.concatenate([parameters, parameters[:1]])
-    ag.sample_and_kl_vjp(room[:2], cotangent=(d_z, d_kl), rng=3, out=room[1:])
-    assert same_bits(room[1:], want)
-    # and over the cotangents themselves
-    room = np.concatenate([d_z, values((2, n), 5)], axis=1)
-    got = ag.sample_and_kl_vjp(parameters, cotangent=(room[:, :n], d_kl), rng=3, out=room)
-    assert same_bits(got, want)
-    room = np.zeros((2, 2 * n), np.float32)
-    room[:, 0] = d_kl
-    got = ag.sample_and_kl_vjp(parameters, cotangent=(d_z, room[:, 0]), rng=3, out=room)
-    assert same_bits(got, want)
-
-
-def test_torch_results_may_be_written_over_what_they_read_in_part():
-    room = torch.from_numpy(values(5003, 0))
-    want = ag.std(room[:5000].clone())
-    shared = room.clone()
-    ag.std(shared[:5000], out=shared[3:])
-    assert torch.equal(shared[3:], want)
-    parameters = torch.from_numpy(values((2, 120), 0))
-    want = ag.sample_and_kl_vjp(parameters, cotangent=(0.5, 2.0), rng=3)
-    room = torch.cat([parameters, parameters[:1]])
-    ag.sample_and_kl_vjp(room[:2], cotangent=(0.5, 2.0), rng=3, out=room[1:])
-    assert torch.equal(room[1:], want)
-
-
-def test_many_draws_may_be_written_over_the_mean_they_are_drawn_from():
-    # The first draw's place is the mean itself: the second must not see it changed.
-    room = values((3, 4, 5), 0)
-    logvar = values((4, 5), 1)
-    want = ag.sample(room[0].copy(), logvar, rng=3, sample_shape=3)
-    got = ag.sample(room[0], logvar, rng=3, sample_shape=3, out=room)
-    assert same_bits(got, want)

@@ -90,6 +90,7 @@ def _row(name: str, *kinds: Result, term: Term | None = None, **more: Any) -> Op
 KL = _row("kl", Result.SUM)
 KL_PRIOR = _row("kl_prior", Result.SUM, function="kl")
 NORMAL_KL = _row("normal_kl", Result.WIDE, term=formulas.kl, arguments=("mean1", "logvar1", "mean2", "logvar2"))
+WASSERSTEIN2_SQUARED = _row("wasserstein2_squared", Result.SUM)
 NLL = _row("nll", Result.SUM)
 LOG_PROB = _row("log_prob", Result.SUM)
 ENTROPY = _row("entropy", Result.SUM)

@@ -47,6 +47,10 @@ def kl_prior(m, mean, logvar):
     return mean**2 / 2, expm1x(m, logvar) / 2
 
 
+def wasserstein2_squared(m, mean, logvar, mean2, logvar2):
+    return (mean - mean2) ** 2, m.exp(logvar2) * m.expm1((logvar - logvar2) / 2) ** 2
+
+
 def nll(m, x, mean, logvar):
     return m.zeros_like(logvar) + number(m, LOG_2PI) / 2, logvar / 2, (x - mean) ** 2 * m.exp(-logvar) / 2
 
@@ -59,6 +63,7 @@ PLAIN = {
     "kl": kl,
     "kl_prior": kl_prior,
     "normal_kl": kl,
+    "wasserstein2_squared": wasserstein2_squared,
     "nll": nll,
     "log_prob": lambda m, *given: tuple(-term for term in nll(m, *given)),
     "entropy": lambda m, logvar: (m.zeros_like(logvar) + number(m, 1 + LOG_2PI) / 2, logvar / 2),

@@ -56,6 +56,15 @@ ROWS = [
     Edge("kl", (0, 0, 0, nan), nan),
     Edge("kl", (1, 2, 0, nan), nan, (nan, nan, nan, nan)),
     Edge("kl", (1, 2, 1, nan), nan, (nan, nan, nan, nan)),  # with equal means too
+    # The 2-Wasserstein distance
+    Edge("wasserstein2_squared", (inf, 0, 0, 0), inf, (inf, 0, -inf, 0)),
+    Edge("wasserstein2_squared", (0, inf, 0, inf), 0, (0, 0, 0, 0)),  # equal, were they infinite
+    Edge("wasserstein2_squared", (0, -inf, 0, -inf), 0, (0, 0, 0, 0)),
+    Edge("wasserstein2_squared", (0, inf, 0, 0), inf, (0, inf, 0, -inf)),
+    Edge("wasserstein2_squared", (0, -inf, 0, 0), 1, (0, 0, 0, 1)),  # from a point
+    Edge("wasserstein2_squared", (3, 0, 0, -inf), 10, (6, 1, -6, 0)),
+    Edge("wasserstein2_squared", (nan, 0, 0, 0), nan, (nan, 0, nan, 0)),
+    Edge("wasserstein2_squared", (0, nan, 0, 0), nan, (0, nan, 0, nan)),
     # Likelihood
     Edge("nll", (inf, 0, 0), inf, (inf, -inf, -inf)),
     Edge("nll", (0, -inf, 0), inf),

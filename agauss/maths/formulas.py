@@ -97,6 +97,32 @@ def kl_vjp(m, g, mean, logvar, mean2, logvar2):
     return slope, by_logvar, -slope, -((half * d) * slope + by_logvar)
 
 
+def spread(m, logvar, logvar2):
+    """Of two log-variances, their difference t, the larger variance, and e = exp(-|t| / 2) - 1, by which the smaller
+    standard deviation falls short of the larger. The variance is 0 where the two are equal, were they infinite."""
+    zero, half = m.like(0.0, logvar), m.like(0.5, logvar)
+    t, _ = log_ratio(m, logvar, logvar2)
+    largest = m.exp(m.where(t < zero, logvar2, logvar))
+    return t, m.where(t == zero, zero, largest), m.expm1(-half * m.where(t < zero, -t, t))
+
+
+def wasserstein2_squared(m, mean, logvar, mean2, logvar2):
+    # (std - std2)^2 is largest (e^2), without the cancellation of two standard deviations that are nearly equal.
+    d = mean - mean2
+    _, largest, e = spread(m, logvar, logvar2)
+    return d * d + (largest * e) * e
+
+
+def wasserstein2_squared_vjp(m, g, mean, logvar, mean2, logvar2):
+    zero, half, two = m.like(0.0, mean), m.like(0.5, mean), m.like(2.0, mean)
+    t, largest, e = spread(m, logvar, logvar2)
+    both = m.where(t == zero, zero, m.exp(half * logvar) * m.exp(half * logvar2))
+    by_mean = two * g * (mean - mean2)
+    by_larger, by_smaller = g * (-(largest * e)), g * (both * e)
+    below = t < zero
+    return by_mean, m.where(below, by_smaller, by_larger), -by_mean, m.where(below, by_larger, by_smaller)
+
+
 def nll(m, x, mean, logvar):
     half = m.like(0.5, mean)
     d = x - mean

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agauss.execution import pull_back, value
-from agauss.operations import KL, KL_PRIOR, NORMAL_KL, Operation
+from agauss.operations import KL, KL_PRIOR, NORMAL_KL, WASSERSTEIN2_SQUARED, Operation
 from agauss.typing import Array, Axis, Bounds, Number
 
 __all__ = [
@@ -14,6 +14,8 @@ __all__ = [
     "kl_vjp",
     "normal_kl",
     "normal_kl_vjp",
+    "wasserstein2_squared",
+    "wasserstein2_squared_vjp",
 ]
 
 
@@ -133,6 +135,79 @@ def normal_kl_vjp(
     [1.0, 0.0, -1.0, -0.5]
     """
     return pull_back(NORMAL_KL, (mean1, logvar1, mean2, logvar2), cotangent, out=out)
+
+
+def wasserstein2_squared(
+    mean: Array | Number,
+    logvar: Array | Number,
+    mean2: Array | Number,
+    logvar2: Array | Number,
+    *,
+    axis: Axis = None,
+    bounds: Bounds = None,
+    bounds2: Bounds = None,
+    out: Array | None = None,
+) -> Array:
+    """Squared 2-Wasserstein distance between N(mean, exp(logvar)) and N(mean2, exp(logvar2)).
+
+    The sum over ``axis`` of ``(mean - mean2)**2 + (std - std2)**2``. It is never negative. Each element is within 4 ulp
+    in float32 and float64, where the two are nearly equal too.
+
+    Parameters
+    ----------
+    mean, logvar, mean2, logvar2 : array or number
+    axis, bounds, bounds2, out : see ``kl``
+
+    Returns
+    -------
+    array
+        In the squared units of mean, float32 or wider. 0 where the two are equal, were they infinite; inf where a
+        variance alone is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``help(agauss)`` says.
+
+    References
+    ----------
+    Dowson and Landau, "The Frechet distance between multivariate normal distributions", 1982.
+
+    Examples
+    --------
+    >>> import agauss as ag, numpy as np
+    >>> ag.wasserstein2_squared(np.array([0.0, 3.0]), 0.0, 0.0, np.log(4.0), axis=())
+    array([ 1., 10.])
+    """
+    arrays = (mean, logvar, mean2, logvar2)
+    return value(WASSERSTEIN2_SQUARED, arrays, axis=axis, bounds=(bounds, bounds2), out=out)
+
+
+def wasserstein2_squared_vjp(
+    mean: Array | Number,
+    logvar: Array | Number,
+    mean2: Array | Number,
+    logvar2: Array | Number,
+    *,
+    cotangent: Array | Number,
+    axis: Axis = None,
+    bounds: Bounds = None,
+    bounds2: Bounds = None,
+    out: Sequence[Array] | None = None,
+) -> tuple[Array, Array, Array, Array]:
+    """Gradients of ``wasserstein2_squared`` with respect to its four arguments, times the cotangent of its value.
+
+    With respect to mean ``2 (mean - mean2)``, to logvar ``(std - std2) std``, to mean2 ``-2 (mean - mean2)``, and to
+    logvar2 ``(std2 - std) std2``.
+
+    Examples
+    --------
+    >>> import agauss as ag
+    >>> [float(g) for g in ag.wasserstein2_squared_vjp(1.0, 0.0, 0.0, 0.0, cotangent=1.0)]
+    [2.0, 0.0, -2.0, 0.0]
+    """
+    arrays = (mean, logvar, mean2, logvar2)
+    return pull_back(WASSERSTEIN2_SQUARED, arrays, cotangent, axis=axis, bounds=(bounds, bounds2), out=out)
 
 
 def _form(mean: Any, logvar: Any, mean2: Any, logvar2: Any, bounds2: Any = None) -> tuple[Operation, tuple[Any, ...]]:

@@ -90,6 +90,33 @@ __device__ __forceinline__ auto kl_vjp(auto g, auto mean, auto logvar, auto mean
     return values(slope, by_logvar, -slope, -(((half * d) * slope) + by_logvar));
 }
 
+__device__ __forceinline__ auto spread(auto logvar, auto logvar2) {
+    auto zero = like(0.0, logvar);
+    auto half = like(0.5, logvar);
+    auto [t, _] = log_ratio(logvar, logvar2);
+    auto largest = exp(where(t < zero, logvar2, logvar));
+    return values(t, where(t == zero, zero, largest), expm1(-half * where(t < zero, -t, t)));
+}
+
+__device__ __forceinline__ auto wasserstein2_squared(auto mean, auto logvar, auto mean2, auto logvar2) {
+    auto d = mean - mean2;
+    auto [_, largest, e] = spread(logvar, logvar2);
+    return (d * d) + ((largest * e) * e);
+}
+
+__device__ __forceinline__ auto wasserstein2_squared_vjp(auto g, auto mean, auto logvar, auto mean2, auto logvar2) {
+    auto zero = like(0.0, mean);
+    auto half = like(0.5, mean);
+    auto two = like(2.0, mean);
+    auto [t, largest, e] = spread(logvar, logvar2);
+    auto both = where(t == zero, zero, exp(half * logvar) * exp(half * logvar2));
+    auto by_mean = (two * g) * (mean - mean2);
+    auto by_larger = g * -(largest * e);
+    auto by_smaller = g * (both * e);
+    auto below = t < zero;
+    return values(by_mean, where(below, by_smaller, by_larger), -by_mean, where(below, by_larger, by_smaller));
+}
+
 __device__ __forceinline__ auto nll(auto x, auto mean, auto logvar) {
     auto half = like(0.5, mean);
     auto d = x - mean;

@@ -12,6 +12,7 @@ import numpy as np
 from agauss.arrays import (
     NUMPY,
     PLANNED,
+    SINGLE_OR_DOUBLE,
     Library,
     Operands,
     Shape,
@@ -26,7 +27,7 @@ from agauss.arrays import (
 )
 from agauss.backends import steps
 from agauss.backends.protocol import Bound, Noise, Pass, Plan
-from agauss.keys import as_key, same_key
+from agauss.keys import Key, Once, as_key, same_key
 from agauss.maths.noise import FOLD_DRAW
 from agauss.operations import Operation, Result
 from agauss.options import axes_of, bound_on, check_index
@@ -54,7 +55,11 @@ def value(
 ) -> Any:
     """The operation's values, one or a tuple of them; those that are sums, added up over the axes."""
     outs = (out,) if out is not None and op.keeps else None
-    key = _key(op, arrays, outs, axis, bounds) if index is None else None
+    known = index is None
+    if op.noisy and not isinstance(rng, (int, Key)):
+        rng = Once(rng)
+        known = known and out is None  # an out that is refused must not have advanced a Generator
+    key = _key(op, arrays, outs, axis, bounds) if known else None
     plan = _plan(key)
     found = None if plan is None else plan(arrays, Noise(as_key(rng).words()) if op.noisy else None, outs)
     if found is not None and out is not None and not op.keeps:
@@ -161,7 +166,7 @@ def pull_back(
     out: Outs = None,
 ) -> tuple[Any, ...]:
     """The gradients by each of the arrays, from a cotangent of each of the operation's values."""
-    cotangents = _with_arrays(_one_for_each_value(op, cotangent), op, arrays[0])
+    cotangents = _with_arrays(_one_for_each_value(op, cotangent), arrays[0])
     outs = tuple(out) if isinstance(out, (tuple, list)) else None
     known = index is None and (out is None or outs is not None)
     key = _key(op, (*cotangents, *arrays), outs, axis, bounds) if known else None
@@ -189,14 +194,12 @@ def _one_for_each_value(op: Operation, cotangent: Any) -> tuple[Any, ...]:
     return tuple(cotangent)
 
 
-def _with_arrays(cotangents: tuple[Any, ...], op: Operation, like: Any) -> tuple[Any, ...]:
+def _with_arrays(cotangents: tuple[Any, ...], like: Any) -> tuple[Any, ...]:
     """Cotangents in which numbers are arrays, beside NumPy's arrays: so a call with numbers can have a plan."""
-    if type(like) is not np.ndarray or not any(map(is_number, cotangents)):
+    if type(like) is not np.ndarray or like.dtype not in SINGLE_OR_DOUBLE or not any(map(is_number, cotangents)):
         return cotangents
-    wide = np.dtype(np.float32) if like.dtype.itemsize == 2 else like.dtype
-    dtypes = [like.dtype if kind is Result.OWN else wide for kind in op.results.values()]
     with np.errstate(all="ignore"):  # a number beyond the dtype is inf, or 0
-        return tuple([np.asarray(real(c), t) if is_number(c) else c for c, t in zip(cotangents, dtypes, strict=True)])
+        return tuple([np.asarray(real(c), like.dtype) if is_number(c) else c for c in cotangents])
 
 
 def backward(

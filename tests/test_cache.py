@@ -50,7 +50,7 @@ def files_under(folder):
 
 
 def spec_of(term, dtype=np.float32):
-    return kernels.Spec(term, dtype, 1, 1, False)
+    return kernels.LoopSpec(term, dtype, 1, 1, False)
 
 
 def key_of(*args):

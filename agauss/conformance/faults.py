@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from agauss.arrays import device_of, dtype_name
-from agauss.conformance import oracles
+from agauss.conformance import expected
+from agauss.conformance.expected import Truth, cancelled, total
 from agauss.conformance.libraries import NotApplicable
-from agauss.conformance.oracles import Truth, cancelled, total
 from agauss.conformance.subject import WIDE, Checks, Findings, Subject, event, filled, ordinary, silent
 
 FAULTS = Checks()
@@ -27,8 +27,8 @@ SUM = 16  # ulp of the terms' sizes: 4 of the terms, and 12 of adding up some hu
 def a_sum_for_each_sample(shape: tuple[int, ...], s: Subject) -> Findings:
     (mean, logvar), (x, _) = ordinary(shape), ordinary(shape, seed=1)
     q = s.of(mean, logvar)
-    yield s.near("kl", q.kl(), total(oracles.kl(mean, logvar), event(shape)), SUM)
-    yield s.near("nll", q.nll(s.library.array(x)), total(oracles.nll(x, mean, logvar), event(shape)), SUM)
+    yield s.near("kl", q.kl(), total(expected.kl(mean, logvar), event(shape)), SUM)
+    yield s.near("nll", q.nll(s.library.array(x)), total(expected.nll(x, mean, logvar), event(shape)), SUM)
 
 
 for shape in ((2, 3, 2, 4, 5), (2, 12), (2, 3, 4)):
@@ -155,8 +155,8 @@ def arrays_in(holder: Any, kind: Any) -> list[Any]:
 def half_precision_at_the_upper_bound(s: Subject) -> Findings:
     mean, logvar = filled(ONE, 0.0, 20.0, "float16")
     q = s.of(mean, logvar)
-    yield s.near("var", q.var, total(oracles.var(logvar)), ELEMENT)
-    yield s.near("kl", q.kl(), total(oracles.kl(mean, logvar), event(ONE)), SUM)
+    yield s.near("var", q.var, total(expected.var(logvar)), ELEMENT)
+    yield s.near("kl", q.kl(), total(expected.kl(mean, logvar), event(ONE)), SUM)
 
 
 @FAULTS.add("float16, logvar -30", f"float32: var 9.3576230e-14, nll at the mean -14.081061, within {SUM} ulp")
@@ -165,15 +165,15 @@ def half_precision_at_the_lower_bound(s: Subject) -> Findings:
     q = s.of(mean, logvar)
     nll = q.nll(s.library.array(mean))
     yield s.form("var", q.var, ONE, "float32")
-    yield s.near("var", q.var, total(oracles.var(logvar)), ELEMENT)
+    yield s.near("var", q.var, total(expected.var(logvar)), ELEMENT)
     yield s.form("nll", nll, (1,), "float32")
-    yield s.near("nll", nll, total(oracles.nll(mean, mean, logvar), event(ONE)), SUM)
+    yield s.near("nll", nll, total(expected.nll(mean, mean, logvar), event(ONE)), SUM)
 
 
 @FAULTS.add("float16, 4 x 64 x 64, logvar -20", f"kl 155648, within {SUM} ulp")
 def half_precision_sum(s: Subject) -> Findings:
     one, many = filled(ONE, 0.0, -20.0, "float16"), filled((1, 4, 64, 64), 0.0, -20.0, "float16")
-    value, size = total(oracles.kl(*one), event(ONE))
+    value, size = total(expected.kl(*one), event(ONE))
     yield s.near("kl", s.of(*many).kl(), Truth(value * many[0].size, size * many[0].size), SUM)
 
 
@@ -187,11 +187,11 @@ def half_precision_samples(s: Subject) -> Findings:
 
 def kl_near_the_prior(logvar: float, s: Subject) -> Findings:
     given = filled(ONE, 0.0, logvar)
-    yield s.near("kl", s.of(*given).kl(), cancelled(oracles.kl(*given), event(ONE)), ELEMENT)
+    yield s.near("kl", s.of(*given).kl(), cancelled(expected.kl(*given), event(ONE)), ELEMENT)
 
 
 for logvar in (1e-2, 1e-3, 1e-4, 1e-5):
-    true = float(cancelled(oracles.kl(*filled((), 0.0, logvar))).value)
+    true = float(cancelled(expected.kl(*filled((), 0.0, logvar))).value)
     FAULTS.add(f"kl at mean 0, logvar {logvar:.0e}", f"{true:.8g}, within {ELEMENT} ulp")(
         partial(kl_near_the_prior, logvar)
     )
@@ -245,7 +245,7 @@ def normal_kl_refuses_integers(s: Subject) -> Findings:
     except (TypeError, ValueError) as error:
         yield dtype_name(integers.dtype) in str(error), f"{type(error).__name__}: {error}"
     else:
-        true = total(oracles.kl([1, 2], 0.5)).value.astype(float)
+        true = total(expected.kl([1, 2], 0.5)).value.astype(float)
         yield False, f"no error; {s.library.host(value).tolist()} for {true.round(4).tolist()}"
 
 

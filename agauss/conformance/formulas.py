@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from agauss.conformance import oracles
+from agauss.conformance import expected
+from agauss.conformance.expected import Truth, total
 from agauss.conformance.faults import BATCH, ELEMENT, LATENTS, SUM
 from agauss.conformance.libraries import NotApplicable
-from agauss.conformance.oracles import Truth, total
 from agauss.conformance.subject import Checks, Finding, Findings, Subject, event, ordinary, silent
 
 FORMULAS = Checks()
@@ -41,8 +41,8 @@ def std_and_var(s: Subject) -> Findings:
     for dtype in s.library.dtypes:
         mean, logvar = ordinary(LATENTS, dtype)
         q = s.of(mean, logvar)
-        yield s.near(f"{dtype} std", q.std, total(oracles.std(logvar)), ELEMENT)
-        yield s.near(f"{dtype} var", q.var, total(oracles.var(logvar)), ELEMENT)
+        yield s.near(f"{dtype} std", q.std, total(expected.std(logvar)), ELEMENT)
+        yield s.near(f"{dtype} var", q.var, total(expected.var(logvar)), ELEMENT)
 
 
 @FORMULAS.add("deterministic: std, var and mode", "0, 0 and the mean")
@@ -57,27 +57,27 @@ def deterministic_moments(s: Subject) -> Findings:
 def kl_to_the_prior(s: Subject) -> Findings:
     for dtype in s.library.dtypes:
         given = ordinary(LATENTS, dtype)
-        yield s.near(dtype, s.of(*given).kl(), total(oracles.kl(*given), EVENT), SUM)
+        yield s.near(dtype, s.of(*given).kl(), total(expected.kl(*given), EVENT), SUM)
 
 
 @FORMULAS.add("kl to another", CLOSED_FORM)
 def kl_to_another(s: Subject) -> Findings:
     for dtype in s.library.dtypes:
         one, other = ordinary(LATENTS, dtype), ordinary(LATENTS, dtype, seed=1)
-        yield s.near(dtype, s.of(*one).kl(s.of(*other)), total(oracles.kl(*one, *other), EVENT), SUM)
+        yield s.near(dtype, s.of(*one).kl(s.of(*other)), total(expected.kl(*one, *other), EVENT), SUM)
 
 
 @FORMULAS.add("nll", CLOSED_FORM)
 def nll(s: Subject) -> Findings:
     for dtype in s.library.dtypes:
         given, (x, _) = ordinary(LATENTS, dtype), ordinary(LATENTS, dtype, seed=1)
-        yield s.near(dtype, s.of(*given).nll(s.library.array(x)), total(oracles.nll(x, *given), EVENT), SUM)
+        yield s.near(dtype, s.of(*given).nll(s.library.array(x)), total(expected.nll(x, *given), EVENT), SUM)
 
 
 @FORMULAS.add("nll over dims [2, 3]", f"shape (B, C), {CLOSED_FORM}")
 def nll_over_dims(s: Subject) -> Findings:
     given, (x, _) = ordinary(LATENTS), ordinary(LATENTS, seed=1)
-    yield s.near("nll", s.of(*given).nll(s.library.array(x), [2, 3]), total(oracles.nll(x, *given), (2, 3)), SUM)
+    yield s.near("nll", s.of(*given).nll(s.library.array(x), [2, 3]), total(expected.nll(x, *given), (2, 3)), SUM)
 
 
 @FORMULAS.add("normal_kl", f"elementwise, broadcast, not clamped, within {SUM} ulp of the terms")
@@ -88,10 +88,10 @@ def normal_kl(s: Subject) -> Findings:
         (mean1, logvar1), (mean2, logvar2) = ordinary((2, 3, 4), dtype), ordinary((3, 1), dtype, seed=1)
         logvar1[0, 0, :2] = -50, 30
         given = mean1, logvar1, mean2, logvar2
-        yield s.near(dtype, s.normal_kl(*map(s.library.array, given)), total(oracles.kl(*given)), SUM)
+        yield s.near(dtype, s.normal_kl(*map(s.library.array, given)), total(expected.kl(*given)), SUM)
         numbers = 0.5, 0.25, -1.0
         got = s.normal_kl(s.library.array(mean1), *numbers)
-        yield s.near(f"{dtype} and numbers", got, total(oracles.kl(mean1, *numbers)), SUM)
+        yield s.near(f"{dtype} and numbers", got, total(expected.kl(mean1, *numbers)), SUM)
 
 
 # The sample
@@ -112,7 +112,7 @@ def sample_is_an_affine_map_of_the_noise(s: Subject) -> Findings:
         mean, logvar = ordinary(LATENTS, dtype)
         eps = s.sample(s.of(mean * 0, logvar * 0), 3)
         z = s.of(mean, logvar).sample(**s.source(3))
-        yield s.near(dtype, z, total(oracles.sample(mean, logvar, eps)), ELEMENT)
+        yield s.near(dtype, z, total(expected.sample(mean, logvar, eps)), ELEMENT)
 
 
 @FORMULAS.add("noise", "standard normal, uncorrelated: within 6 standard deviations")
@@ -140,7 +140,7 @@ def gradient_of_kl(s: Subject) -> Findings:
         mean, logvar = ordinary(LATENTS, dtype)
         parameters = s.library.array(np.concatenate([mean, logvar], axis=1))
         got = s.library.gradient(lambda p: s.cls(p).kl().sum(), parameters)
-        yield s.near(dtype, got, joined(oracles.kl_gradient(mean, logvar)), SUM)
+        yield s.near(dtype, got, joined(expected.kl_gradient(mean, logvar)), SUM)
 
 
 @FORMULAS.add("gradient of nll", CLOSED_FORM)
@@ -153,7 +153,7 @@ def gradient_of_nll_in(s: Subject, dtype: str) -> Finding:
     (mean, logvar), (values, _) = ordinary(LATENTS, dtype), ordinary(LATENTS, dtype, seed=1)
     parameters, x = s.library.array(np.concatenate([mean, logvar], axis=1)), s.library.array(values)
     got = s.library.gradient(lambda p: s.cls(p).nll(x).sum(), parameters)
-    return s.near(dtype, got, joined(oracles.nll_gradient(values, mean, logvar)), SUM)
+    return s.near(dtype, got, joined(expected.nll_gradient(values, mean, logvar)), SUM)
 
 
 @FORMULAS.add("gradient of sample", CLOSED_FORM)
@@ -163,7 +163,7 @@ def gradient_of_sample(s: Subject) -> Findings:
         eps = s.sample(s.of(mean * 0, logvar * 0), 3)
         parameters = s.library.array(np.concatenate([mean, logvar], axis=1))
         got = s.library.gradient(lambda p: s.cls(p).sample(**s.source(3)).sum(), parameters)
-        yield s.near(dtype, got, joined(oracles.sample_gradient(logvar, eps)), SUM)
+        yield s.near(dtype, got, joined(expected.sample_gradient(logvar, eps)), SUM)
 
 
 def joined(gradients: tuple[list[object], list[object]]) -> Truth:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agauss.arrays import dtype_name
+from agauss.conformance.expected import Truth, ulps
 from agauss.conformance.libraries import NumPy
-from agauss.conformance.oracles import Truth, ulps
 
 Finding = tuple[bool, str]  # whether it is right, and what came, empty where that is plain
 Findings = Iterator[Finding]

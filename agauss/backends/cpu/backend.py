@@ -10,7 +10,7 @@ import numpy as np
 
 from agauss.backends import steps
 from agauss.backends.cpu import descriptor, plans, threads
-from agauss.backends.cpu.kernels import Spec, kernel
+from agauss.backends.cpu.kernels import LoopSpec, kernel
 from agauss.backends.cpu.plans import DISCARDED, INFINITY, Array
 from agauss.backends.protocol import Noise, Pass, Shape
 from agauss.backends.strides import row_major
@@ -192,7 +192,7 @@ def _prepare(
     positions = [position for position, _, _, _ in work.bounds]
     double = any(dtype == np.float64 for _, _, dtype in forms)
     compute = np.float64 if double else np.float32
-    spec = Spec(
+    spec = LoopSpec(
         work.term,
         compute,
         len(entries) - len(sinks),

@@ -14,7 +14,7 @@ from agauss.backends.cpu import cache
 Limits = tuple[tuple[int, str, float, float], ...]  # inputs' positions, their kinds of bound, low and high
 
 
-class Spec(NamedTuple):
+class LoopSpec(NamedTuple):
     """All that tells one kernel from another."""
 
     term: Callable[..., Any]
@@ -39,10 +39,10 @@ class Kernel:
         self.call(descriptor, begin, end)
 
 
-_kernels: dict[Spec | None, Kernel] = {}  # None is the loop over parts of a kernel's tasks
+_kernels: dict[LoopSpec | None, Kernel] = {}  # None is the loop over parts of a kernel's tasks
 
 
-def kernel(spec: Spec) -> Kernel:
+def kernel(spec: LoopSpec) -> Kernel:
     return _kernels.get(spec) or _aside(_make, spec)
 
 
@@ -74,7 +74,7 @@ def _aside(work: Callable[..., Kernel], *args: Any) -> Kernel:
     return made
 
 
-def _make(spec: Spec | None) -> Kernel:
+def _make(spec: LoopSpec | None) -> Kernel:
     """From disk, or compiled by one thread at a time."""
     key = cache.key("parallel" if spec is None else _named(spec))
     function = cache.load(key)
@@ -89,11 +89,11 @@ def _make(spec: Spec | None) -> Kernel:
     return made
 
 
-def _named(spec: Spec) -> tuple[object, ...]:
+def _named(spec: LoopSpec) -> tuple[object, ...]:
     return spec.term.__module__, spec.term.__qualname__, spec.dtype.__name__, *spec[2:]
 
 
-def _compile(spec: Spec | None, name: str) -> Any:
+def _compile(spec: LoopSpec | None, name: str) -> Any:
     from agauss.backends.cpu import loops
 
     if spec is None:

@@ -1,4 +1,4 @@
-"""The two loops, map and row-reduce, as factories that take a Spec of kernels.py; know no Gaussian.
+"""The two loops, map and row-reduce, as factories that take a LoopSpec of kernels.py; know no Gaussian.
 
 A kernel is a C function (descriptor, first task, last task) that needs no Python state: any thread may call it. Its
 machine code bears the name that it is given.

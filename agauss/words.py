@@ -34,9 +34,9 @@ class ArrayMaths:
         self.xp, self.dtype, self.where_to = xp, dtype, where
 
     def word(self, c: Any) -> Any:
-        if isinstance(c, int):
-            return self.xp.asarray(c, dtype=self.dtype, **self.where_to)
-        return self.xp.astype(c, self.dtype)
+        if hasattr(c, "dtype"):
+            return self.xp.astype(c, self.dtype)
+        return self.xp.asarray(c, dtype=self.dtype, **self.where_to)
 
     def low(self, c: Any) -> Any:
         return c & MASK32 if self.dtype == self.xp.int64 else c

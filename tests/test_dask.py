@@ -593,4 +593,4 @@ def test_the_integration_hands_on_the_public_functions():
 
 
 def test_the_backend_is_the_one_for_dask():
-    assert isinstance(arrays.library_of(da.ones(3)).backend, Blocks)
+    assert isinstance(libraries.library_of(da.ones(3)).backend, Blocks)

@@ -410,6 +410,6 @@ def test_python_numbers_give_the_bits_of_arrays():
 
 def test_coefficients_are_what_the_minimax_program_prints():
     printed = subprocess.run(
-        [sys.executable, ROOT / "docs" / "minimax.py"], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, ROOT / "tools" / "minimax.py"], capture_output=True, text=True, check=True, timeout=120
     ).stdout
-    assert printed == (ROOT / "agauss" / "coefficients.py").read_text()
+    assert printed == (ROOT / "agauss" / "maths" / "coefficients.py").read_text()

@@ -63,7 +63,7 @@ def literal(x):
 
 
 if __name__ == "__main__":
-    print('"""The numbers of mathlib and reference, made by tools/minimax.py; polynomials are lowest power first."""')
+    print('"""Numbers of the elementary functions, made by tools/minimax.py; polynomials are lowest power first."""')
     for dtype, (bits, bound) in DTYPES.items():
         print()
         for name, table in TABLES.items():

@@ -1,4 +1,4 @@
-"""The numbers of mathlib and reference, made by tools/minimax.py; polynomials are lowest power first."""
+"""Numbers of the elementary functions, made by tools/minimax.py; polynomials are lowest power first."""
 
 # error 2^-31.4
 EXP_F32 = (

@@ -156,7 +156,8 @@ def wasserstein2_squared(
     Parameters
     ----------
     mean, logvar, mean2, logvar2 : array or number
-    axis, bounds, bounds2, out : see ``kl``
+    axis, bounds, bounds2 : see ``kl``
+    out : array, optional
 
     Returns
     -------
@@ -202,9 +203,9 @@ def wasserstein2_squared_vjp(
 
     Examples
     --------
-    >>> import agauss as ag
-    >>> [float(g) for g in ag.wasserstein2_squared_vjp(1.0, 0.0, 0.0, 0.0, cotangent=1.0)]
-    [2.0, 0.0, -2.0, 0.0]
+    >>> import agauss as ag, math
+    >>> [round(float(g), 6) for g in ag.wasserstein2_squared_vjp(1.0, 0.0, 0.0, math.log(4), cotangent=1.0)]
+    [2.0, -1.0, -2.0, 2.0]
     """
     arrays = (mean, logvar, mean2, logvar2)
     return pull_back(WASSERSTEIN2_SQUARED, arrays, cotangent, axis=axis, bounds=(bounds, bounds2), out=out)

@@ -87,13 +87,12 @@ def kl(m, mean, logvar, mean2, logvar2):
 
 def kl_vjp(m, g, mean, logvar, mean2, logvar2):
     half, one = m.like(0.5, mean), m.like(1.0, mean)
-    d = mean - mean2
-    slope = (g * d) * precision(
-        m, logvar2, d
-    )  # in this order, for the gradient may be within range where the KL is not
     t, rest = log_ratio(m, logvar, logvar2)
     e = m.expm1(t)
     by_logvar = g * (half * carried(m, e, rest, e + one))
+    d = mean - mean2
+    # g * d comes first, for the gradient may be within range where the KL is not.
+    slope = (g * d) * precision(m, logvar2, d)
     return slope, by_logvar, -slope, -((half * d) * slope + by_logvar)
 
 

@@ -82,11 +82,11 @@ __device__ __forceinline__ auto kl(auto mean, auto logvar, auto mean2, auto logv
 __device__ __forceinline__ auto kl_vjp(auto g, auto mean, auto logvar, auto mean2, auto logvar2) {
     auto half = like(0.5, mean);
     auto one = like(1.0, mean);
-    auto d = mean - mean2;
-    auto slope = (g * d) * precision(logvar2, d);
     auto [t, rest] = log_ratio(logvar, logvar2);
     auto e = expm1(t);
     auto by_logvar = g * (half * carried(e, rest, e + one));
+    auto d = mean - mean2;
+    auto slope = (g * d) * precision(logvar2, d);
     return values(slope, by_logvar, -slope, -(((half * d) * slope) + by_logvar));
 }
 

@@ -90,6 +90,11 @@ def library() -> str:
     return "\n".join([f"#define HEAD {', '.join(HEAD)}", f"namespace agauss {{ {shared} }}", *files])
 
 
+def _resident(spec: Spec) -> int:
+    """How many blocks are to be on a processor at least: one fewer where eight elements of nine arrays would spill."""
+    return RESIDENT[spec.vector] - (spec.vector == 8 and len(spec.inputs) + len(spec.outputs) > 8)
+
+
 def source(spec: Spec) -> str:
     def arrays(given: tuple[tuple[str | None, int], ...]) -> str:
         return ", ".join(f"agauss::Array<{STORAGE[dtype]}, {step}>" for dtype, step in given)
@@ -132,7 +137,7 @@ struct Spec {{
     template <class... T> __device__ __forceinline__ static auto term(T... x) {{ return agauss::{spec.term}(x...); }}
 }};
 using Work = agauss::Work<Spec>;
-extern "C" __global__ void __launch_bounds__(256, {RESIDENT[spec.vector]}) {ENTRY}(const __grid_constant__ Work work) {{
+extern "C" __global__ void __launch_bounds__(256, {_resident(spec)}) {ENTRY}(const __grid_constant__ Work work) {{
     agauss::{spec.loop}(work);
 }}
 """

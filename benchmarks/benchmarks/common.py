@@ -33,7 +33,7 @@ ROUNDS = 15  # of the interleaved clock
 RATIO_DTYPES = ["float32", "float64"]
 if os.environ.get("AGAUSS_BENCHMARKS") == "quick":  # to see that each runs, not how fast
     MAIN = LARGE = "16x8x8x8"
-    SHAPES, RATIO_DTYPES = [MAIN], ["float32"]
+    SHAPES, DTYPES, RATIO_DTYPES = [MAIN], ["float16", "float32"], ["float32"]
     ROUNDS = 1
 
 

@@ -18,8 +18,12 @@ class Shapes(_Ours):
     params = (common.WORKS, ["numba"], ["float32"], common.SHAPES)
 
 
+class Every(_Ours):
+    params = (common.EVERY_WORK, ["numba"], ["float32"], [common.MAIN])
+
+
 class Dtypes(_Ours):
-    params = (common.EVERY_WORK, ["numba"], common.DTYPES, [common.MAIN])
+    params = (common.WORKS, ["numba"], common.DTYPES, [common.MAIN])
 
 
 class Backends(_Ours):

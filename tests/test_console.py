@@ -16,17 +16,22 @@ def start(module, *arguments, closed="", **options):
     command = ("sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", module, *arguments)
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command, stdout=pipe, stderr=pipe, text=True, env=buffered | options.pop("env", {}), **options
-    )
+    env = buffered | options.pop("env", {})
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, preexec_fn=heed, **options)  # noqa: PLW1509
+
+
+def heed():
+    """Heed Ctrl-C, which a shell has its background jobs ignore, and so the tests that are run in one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def end(process):
     """The exit code, and what came on stdout and stderr."""
-    try:
-        out, err = process.communicate(timeout=120)
-    finally:
-        process.kill()
+    with process:
+        try:
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
     return process.returncode, out, err
 
 

@@ -29,14 +29,22 @@ def number(m, x):
     return x if m is np else float(x)
 
 
-def expm1x(m, t):
-    """exp(t) - 1 - t; in long double by a series where the difference would cancel, of which 15 terms leave 1e-25."""
-    if m is not np:
-        return m.expm1(t) - t
+def near_zero(t):
+    """exp(t) - 1 - t by a series, of which 15 terms leave 1e-25 for |t| under 0.3."""
     series = 1 + t / 17
     for n in range(16, 2, -1):
         series = 1 + t / n * series
-    return np.where(np.abs(t) < 0.3, t * t / 2 * series, np.expm1(t) - t)
+    return t * t / 2 * series
+
+
+def expm1x(m, t):
+    """exp(t) - 1 - t, without cancellation in long double."""
+    return m.expm1(t) - t if m is not np else np.where(np.abs(t) < 0.3, near_zero(t), np.expm1(t) - t)
+
+
+def expm1(m, t):
+    """exp(t) - 1; NumPy's own cancels where numbers are complex."""
+    return m.expm1(t) if m is not np else np.where(np.abs(t) < 0.3, t + near_zero(t), np.expm1(t))
 
 
 def kl(m, mean, logvar, mean2, logvar2):
@@ -48,7 +56,9 @@ def kl_prior(m, mean, logvar):
 
 
 def wasserstein2_squared(m, mean, logvar, mean2, logvar2):
-    return (mean - mean2) ** 2, m.exp(logvar2) * m.expm1((logvar - logvar2) / 2) ** 2
+    larger = m.maximum(logvar, logvar2)  # by the smaller, the derivative would cancel
+    u = (m.minimum(logvar, logvar2) - larger) / 2
+    return (mean - mean2) ** 2, m.exp(larger) * expm1(m, u) ** 2
 
 
 def nll(m, x, mean, logvar):

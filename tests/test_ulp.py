@@ -10,6 +10,8 @@ from cases import ELEMENTWISE
 
 NUMERICS = (Path(__file__).parents[1] / "docs" / "numerics.md").read_text()
 AGAIN = "run `python tools/numerics.py`"
+# What docs/numerics.md and the docstrings say of the loops, whatever is recorded.
+PROMISED = dict.fromkeys(ELEMENTWISE, 4) | {"wasserstein2_squared": 5}
 
 
 @pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="long doubles of no more digits than doubles")
@@ -20,6 +22,7 @@ def test_errors_are_no_larger_than_recorded(library, dtype, name):
     limits = measured.recorded()[name][measured.BACKENDS[library, dtype]]
     # A library's own exp depends on its version and on the processor: an ulp of it is not ours to answer for.
     others = 0.0 if library == "numpy" else 1.0
+    assert library != "numpy" or max(limits) <= PROMISED[name]
     for what, found, limit in zip(("value", "gradients"), measured.measured(name, library, dtype), limits, strict=True):
         assert found <= limit + others, f"{what}: {found:.3f} ulp, recorded {limit}"
 

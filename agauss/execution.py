@@ -22,7 +22,6 @@ from agauss.arrays import (
     library_of,
     like,
     operands,
-    real,
     same_device,
 )
 from agauss.backends import steps
@@ -194,12 +193,11 @@ def _one_for_each_value(op: Operation, cotangent: Any) -> tuple[Any, ...]:
     return tuple(cotangent)
 
 
-def _with_arrays(cotangents: tuple[Any, ...], like: Any) -> tuple[Any, ...]:
+def _with_arrays(cotangents: tuple[Any, ...], model: Any) -> tuple[Any, ...]:
     """Cotangents in which numbers are arrays, beside NumPy's arrays: so a call with numbers can have a plan."""
-    if type(like) is not np.ndarray or like.dtype not in SINGLE_OR_DOUBLE or not any(map(is_number, cotangents)):
+    if type(model) is not np.ndarray or model.dtype not in SINGLE_OR_DOUBLE:
         return cotangents
-    with np.errstate(all="ignore"):  # a number beyond the dtype is inf, or 0
-        return tuple([np.asarray(real(c), like.dtype) if is_number(c) else c for c in cotangents])
+    return tuple([like(c, NUMPY, model) if is_number(c) else c for c in cotangents])
 
 
 def backward(

@@ -7,25 +7,23 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def kinds(x: Any) -> Any:
+    """The types of what a tuple holds, which a key must have beside the values: 1, 1.0 and True are equal."""
+    return tuple(map(type, x)) if x.__class__ is tuple else x.__class__
+
+
 def remembered(check: F) -> F:
     """The check, which remembers the arguments that passed, where they can be hashed; itself as ``__wrapped__``."""
 
     @lru_cache(maxsize=1024)
-    def cached(kinds: Any, *args: Any) -> Any:  # noqa: ARG001, a part of the key
+    def cached(types: Any, *args: Any) -> Any:  # noqa: ARG001, a part of the key
         return check(*args)
 
     @wraps(check)
     def call(first: Any, *rest: Any) -> Any:
-        # 1, 1.0 and True are the same key, but not the same argument.
-        kinds = tuple(map(type, first)) if first.__class__ is tuple else first.__class__
         try:
-            return cached(kinds, first, *rest)
+            return cached(kinds(first), first, *rest)
         except TypeError:  # cannot be hashed, or is refused: the check itself says which
             return check(first, *rest)
 
     return call  # type: ignore[return-value]
-
-
-def kinds(x: Any) -> Any:
-    """The types of what a tuple holds, which a key must have beside the values: 1, 1.0 and True are equal."""
-    return tuple(map(type, x)) if x.__class__ is tuple else x.__class__

@@ -97,8 +97,7 @@ def test_forked_children_work_after_a_parallel_call(layer, tmp_path):
     under(layer, AFTER_A_PARALLEL_CALL, tmp_path)
 
 
-AFTER_PARALLEL_CODE_OF_OTHERS = """
-import os, sys
+PARALLEL_CODE_OF_OTHERS = """
 import numba
 import numpy as np
 
@@ -108,6 +107,9 @@ def total(x):
     for i in numba.prange(x.size):
         s += x[i]
     return s
+"""
+AFTER_IT = """
+import os, sys
 
 if __name__ == "__main__":
     assert total(np.ones(100_000)) == 100_000
@@ -126,7 +128,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("layer", LAYERS)
 def test_forked_children_work_after_parallel_code_that_is_not_ours(layer, tmp_path):
     """The child is the first to import agauss, which finds a pool that has started."""
-    under(layer, AFTER_PARALLEL_CODE_OF_OTHERS, tmp_path, prelude="")
+    under(layer, PARALLEL_CODE_OF_OTHERS + AFTER_IT, tmp_path, prelude="")
 
 
 AMID_PARALLEL_CALLS = """
@@ -273,15 +275,6 @@ print([name for name in ("cupy", "torch", "jax", "dask", "ml_dtypes") if name in
 
 def test_numba_may_have_been_used_before(tmp_path):
     script = """
-import numba
-
-@numba.njit(parallel=True)
-def total(x):
-    s = 0.0
-    for i in numba.prange(x.size):
-        s += x[i]
-    return s
-
 assert total(np.ones(100_000)) == 100_000
 numba.set_num_threads(1)
 alone = work(1)
@@ -291,4 +284,4 @@ assert numba.get_num_threads() == numba.config.NUMBA_NUM_THREADS
 assert total(np.ones(100_000)) == 100_000
 print("done")
 """
-    assert run(script, tmp_path, NUMBA_NUM_THREADS=2).stdout == "done\n"
+    assert run(PARALLEL_CODE_OF_OTHERS + script, tmp_path, NUMBA_NUM_THREADS=2).stdout == "done\n"

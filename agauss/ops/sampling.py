@@ -128,6 +128,8 @@ def sample_vjp(
     if sizes == ():
         return pull_back(SAMPLE, (mean, logvar), cotangent, bounds=(bounds,), rng=rng, index=index, out=out)
     g = cotangent_for(cotangent, sizes + given.shape, given.dtype, given)
+    work, _ = backward(SAMPLE, given, (0.0,), bounds=(bounds,))  # the same for each draw, but for the cotangent
+    work = work._replace(dtypes=(given.wide,) * len(given.arrays))
     index = None if index is None else check_index(index, given.library, given.shape)
     words = same_key(rng).words()
     check_outs(out, given)
@@ -136,9 +138,7 @@ def sample_vjp(
         g = xp.reshape(xp.broadcast_to(g, sizes + given.shape), (prod(sizes), *given.shape))
         total = tuple(xp.zeros_like(a, dtype=widest) for a in given.arrays)
         for number in range(g.shape[0]):
-            work, cotangents = backward(SAMPLE, given, (g[number, ...],), bounds=(bounds,))
-            work = work._replace(dtypes=(given.wide,) * len(total))
-            one = gradients(work, given, cotangents, Noise(words, number, index))
+            one = gradients(work, given, (g[number, ...],), Noise(words, number, index))
             total = tuple(a + xp.astype(b, widest) for a, b in zip(total, one, strict=True))
         return delivered([xp.astype(a, given.dtype) for a in total], given.library, out)
 

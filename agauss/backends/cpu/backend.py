@@ -203,7 +203,7 @@ def _prepare(
         _two([position - work.cotangents for position in positions]) if work.cotangents else (-1, -1),
         work.summed,
     )
-    found = plans.plan(shape, axes, tuple(entries), indexed, work.total == compute)
+    found = plans.layout_of(shape, axes, tuple(entries), indexed, work.total == compute)
     return Loop(
         kernel(spec),
         found.template,

@@ -17,7 +17,9 @@ INFINITY = float("inf")
 DISCARDED: Array = ((), (), 1, descriptor.BUFFERED, -INFINITY, INFINITY)
 
 
-class Plan(NamedTuple):
+class Layout(NamedTuple):
+    """How a pass's arrays are walked, and in which tasks."""
+
     template: np.ndarray  # the descriptor, without what changes from call to call
     first_slot: int  # where the first array's address goes, and
     slot_step: int  # how far the next one's is
@@ -37,10 +39,10 @@ def _bits(x: float) -> int:
     return int(struct.unpack("<q", struct.pack("<d", x))[0])
 
 
-def plan(
+def layout_of(
     shape: tuple[int, ...], axes: tuple[int, ...] | None, arrays: tuple[Array, ...], indexed: bool, final: bool
-) -> Plan:
-    """The plan of a map over `shape`, or of a row-reduce over `axes` of it. No extent is zero.
+) -> Layout:
+    """The layout of a map over `shape`, or of a row-reduce over `axes` of it. No extent is zero.
 
     `final`: the sums are wanted in the computing dtype, so that rows of one task need no partial sums.
     """
@@ -75,4 +77,4 @@ def plan(
     first_slot = len(words) + descriptor.ADDRESS
     for k, (_, _, _, storage, low, high) in enumerate(arrays):
         words += [0, storage or 0, _bits(low), _bits(high), *(step[k] for step in steps)]
-    return Plan(np.array(words, dtype=np.int64), first_slot, descriptor.STRIDES + ndim, tasks, partials)
+    return Layout(np.array(words, dtype=np.int64), first_slot, descriptor.STRIDES + ndim, tasks, partials)

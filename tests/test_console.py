@@ -17,12 +17,15 @@ def start(module, *arguments, closed="", **options):
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     pipe = subprocess.PIPE
     env = buffered | options.pop("env", {})
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, preexec_fn=heed, **options)  # noqa: PLW1509
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, **options)
 
 
-def heed():
-    """Heed Ctrl-C, which a shell has its background jobs ignore, and so the tests that are run in one."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heeded():
+    """A process inherits that Ctrl-C is ignored, and a shell has its background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def end(process):

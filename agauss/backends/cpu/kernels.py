@@ -96,6 +96,4 @@ def _named(spec: LoopSpec) -> tuple[object, ...]:
 def _compile(spec: LoopSpec | None, name: str) -> Any:
     from agauss.backends.cpu import loops
 
-    if spec is None:
-        return loops.make_parallel(name)
-    return loops.make_map(name, spec) if spec.summed is None else loops.make_row_reduce(name, spec)
+    return loops.make_parallel(name) if spec is None else loops.make_loop(name, spec)

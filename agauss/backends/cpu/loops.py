@@ -1,4 +1,4 @@
-"""The two loops, map and row-reduce, as factories that take a LoopSpec of kernels.py; know no Gaussian.
+"""The loop, as a factory that takes a LoopSpec of kernels.py; knows no Gaussian.
 
 A kernel is a C function (descriptor, first task, last task) that needs no Python state: any thread may call it. Its
 machine code bears the name that it is given.
@@ -9,6 +9,7 @@ from types import FunctionType
 import numpy as np
 from llvmlite import ir
 from numba import cfunc, prange, types
+from numba.core import cgutils
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import intrinsic, overload, register_jitable
 
@@ -29,9 +30,9 @@ from agauss.backends.cpu.descriptor import (
 from agauss.backends.cpu.mathlib import like
 from agauss.backends.cpu.memory import (
     SCRATCH,
-    add_to,
     advance,
     float_of_bits,
+    keep,
     load,
     load_noise,
     pick,
@@ -171,18 +172,62 @@ def evaluator(spec):
 
 
 @register_jitable
-def lane_sum(lanes):
-    """The lanes added up in float64, by halves."""
-    total = scratch_for((0,), 0.0)
-    for k in range(LANES):
-        total[k] = lanes[k]
-        lanes[k] = 0
-    width = LANES // 2
-    while width > 0:
-        for k in range(width):
-            total[k] += total[k + width]
-        width //= 2
-    return total[0]
+def tile_span(d, task):
+    """The elements of a map's task: whole rows that fit in a tile, or a tile of a longer row."""
+    size, pieces, inner = d[SIZE], d[PIECES], d[EXTENTS + d[NDIM] - 1]
+    if pieces == 1:
+        first = task * d[INNER_ROWS] * inner
+        return first, min(first + d[INNER_ROWS] * inner, size)
+    row = task // pieces
+    column = (task - row * pieces) * TILE
+    return row * inner + column, row * inner + min(column + TILE, inner)
+
+
+@register_jitable
+def row_span(d, task):
+    """The elements of a sum's task: a chunk of a row; of rows under LANES columns, as many as a tile holds."""
+    size, columns = d[SIZE], d[COLUMNS]
+    if columns < LANES:
+        first = task * (TILE // columns) * columns
+        return first, min(first + TILE // columns * columns, size)
+    chunks = (columns + CHUNK - 1) // CHUNK
+    row = task // chunks
+    first = row * columns + (task - row * chunks) * CHUNK
+    return first, min(first + CHUNK, (row + 1) * columns)
+
+
+@register_jitable
+def tile_sum(values, n):
+    """The sum of the values of a tile, whose memory is overwritten up to a whole number of lanes."""
+    blocks = (n + LANES - 1) // LANES
+    for i in range(n, blocks * LANES):
+        values[i] = 0
+    return lane_sum(values, blocks)
+
+
+@intrinsic
+def lane_sum(typing_context, values, blocks):
+    """The sum of blocks of LANES values: each lane's, and then the lanes in float64, by halves."""
+
+    def codegen(context, builder, signature, args):
+        number = context.get_data_type(values.dtype)
+        lanes = ir.VectorType(number, LANES)
+        blocks_of_values = builder.bitcast(args[0], lanes.as_pointer())
+        partial = cgutils.alloca_once(builder, lanes)
+        builder.store(ir.Constant(lanes, None), partial)
+        with cgutils.for_range(builder, args[1]) as loop:
+            block = builder.load(builder.gep(blocks_of_values, [loop.index]), align=values.dtype.bitwidth // 8)
+            builder.store(builder.fadd(builder.load(partial), block), partial)
+        total, width = builder.load(partial), LANES
+        if values.dtype.bitwidth < 64:
+            total = builder.fpext(total, ir.VectorType(ir.DoubleType(), LANES))
+        while width > 1:
+            width //= 2
+            halves = [ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(k, k + width))) for k in (0, width)]
+            total = builder.fadd(*[builder.shuffle_vector(total, total, half) for half in halves])
+        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+
+    return types.float64(values, types.int64), codegen
 
 
 @register_jitable
@@ -193,96 +238,49 @@ def put_sum(d, place, total, x):
         pointer(d[SUMS], np.float64(0))[place] = total
 
 
-def make_map(name, spec):
-    """outs[k][i] = value k of term(ins[0][i], ins[1][i], ...). Tasks are tiles."""
-    ins, outs, n_in, zero = tuple(range(spec.inputs)), tuple(range(spec.outputs)), spec.inputs, spec.dtype(0)
-    evaluate, noisy, bounded = evaluator(spec), spec.noisy, spec.bounded
-
-    def map_kernel(d, begin, end):
-        in_base, out_base = scratch_for((*ins, 0), zero), scratch_for((*outs, 0), zero)
-        limit = limits(d, bounded, zero)
-        size, pieces, inner = d[SIZE], d[PIECES], d[EXTENTS + d[NDIM] - 1]
-        for task in range(begin, end):
-            if pieces == 1:
-                start = task * d[INNER_ROWS] * inner
-                n = min(d[INNER_ROWS] * inner, size - start)
-            else:
-                row = task // pieces
-                column = (task - row * pieces) * TILE
-                start = row * inner + column
-                n = min(TILE, inner - column)
-            sources = loads(d, ins, start, n, in_base, noisy, zero)
-            sinks = targets(d, outs, n_in, start, n, out_base, zero)
-            for i in range(n):
-                raw = pick(sources, i)
-                values = evaluate(raw, limit)
-                put(sinks, i, values)
-            stores(d, outs, n_in, start, n, out_base, zero)
-
-    return _compiled(name, map_kernel, SIGNATURE, error_model="numpy")
+@register_jitable
+def put_short_sums(d, task, values, n, x):
+    """The sum of each of the rows whose elements the values are."""
+    columns = d[COLUMNS]
+    for row in range(n // columns):
+        total = 0.0
+        for i in range(row * columns, (row + 1) * columns):
+            total += values[i]
+        put_sum(d, task * (TILE // columns) + row, total, x)
 
 
-def make_row_reduce(name, spec):
-    """sums[task] = the sum of value number `summed` over the task's columns of a row; the first values go to outs.
-
-    Tasks are chunks of a row; of rows under LANES columns, as many rows as a tile holds, with a partial sum each.
-    """
+def make_loop(name, spec):
+    """outs[k][i] = value k of term(ins[0][i], ins[1][i], ...), and the sum of value number `summed` over each row."""
     ins, outs, n_in, zero = tuple(range(spec.inputs)), tuple(range(spec.outputs)), spec.inputs, spec.dtype(0)
     evaluate, noisy, bounded, summed = evaluator(spec), spec.noisy, spec.bounded, spec.summed
+    span = tile_span if summed is None else row_span
 
-    def row_reduce_kernel(d, begin, end):
+    def loop(d, begin, end):
         in_base, out_base = scratch_for((*ins, 0), zero), scratch_for((*outs, 0), zero)
-        lanes = scratch_for((0,), zero)
-        for k in range(LANES):
-            lanes[k] = zero
-        limit = limits(d, bounded, zero)
-        size, columns = d[SIZE], d[COLUMNS]
-        chunks = (columns + CHUNK - 1) // CHUNK
-        rows = TILE // columns
+        summands, limit = scratch_for((0,), zero), limits(d, bounded, zero)
         for task in range(begin, end):
-            if columns < LANES:
-                start = task * rows * columns
-                n = min(rows * columns, size - start)
+            first, last = span(d, task)
+            short = d[COLUMNS] < LANES
+            total = 0.0
+            for start in range(first, last, TILE):
+                n = min(TILE, last - start)
                 sources = loads(d, ins, start, n, in_base, noisy, zero)
                 sinks = targets(d, outs, n_in, start, n, out_base, zero)
                 for i in range(n):
-                    raw = pick(sources, i)
-                    values = evaluate(raw, limit)
+                    values = evaluate(pick(sources, i), limit)
                     put(sinks, i, values)
-                    put((lanes,), i, (values[summed],))
+                    if summed is not None:
+                        keep(summands, i, values[summed])
                 stores(d, outs, n_in, start, n, out_base, zero)
-                for row in range(n // columns):
-                    total = 0.0
-                    for i in range(row * columns, (row + 1) * columns):
-                        total += lanes[i]
-                    put_sum(d, task * rows + row, total, zero)
-            else:
-                row = task // chunks
-                chunk_begin = (task - row * chunks) * CHUNK
-                chunk_end = min(chunk_begin + CHUNK, columns)
-                total = 0.0
-                for column in range(chunk_begin, chunk_end, TILE):
-                    start = row * columns + column
-                    n = min(TILE, chunk_end - column)
-                    sources = loads(d, ins, start, n, in_base, noisy, zero)
-                    sinks = targets(d, outs, n_in, start, n, out_base, zero)
-                    whole = n // LANES * LANES
-                    for i in range(0, whole, LANES):
-                        for k in range(LANES):
-                            raw = pick(sources, i + k)
-                            values = evaluate(raw, limit)
-                            put(sinks, i + k, values)
-                            add_to(lanes, k, values[summed])
-                    for k in range(n - whole):
-                        raw = pick(sources, whole + k)
-                        values = evaluate(raw, limit)
-                        put(sinks, whole + k, values)
-                        add_to(lanes, k, values[summed])
-                    stores(d, outs, n_in, start, n, out_base, zero)
-                    total += lane_sum(lanes)
-                put_sum(d, task, total, zero)
+                if summed is not None and not short:
+                    total += tile_sum(summands, n)
+            if summed is not None:
+                if short:
+                    put_short_sums(d, task, summands, last - first, zero)
+                else:
+                    put_sum(d, task, total, zero)
 
-    return _compiled(name, row_reduce_kernel, SIGNATURE, error_model="numpy")
+    return _compiled(name, loop, SIGNATURE, error_model="numpy")
 
 
 def make_parallel(name):

@@ -127,18 +127,14 @@ def put_in_row(typing_context, pointer, i, values):
 
 
 @intrinsic
-def add_to(typing_context, sums, k, value):
-    """sums[k] += value, where `sums` overlaps nothing."""
+def keep(typing_context, values, i, value):
+    """values[i] = value, where `values` overlaps nothing."""
 
     def codegen(context, builder, signature, args):
-        scopes = _scopes(builder.module)
-        address = builder.gep(args[0], [args[1]])
-        old = builder.load(address)
-        old.set_metadata("alias.scope", builder.module.add_metadata(scopes[-1:]))
-        _store(builder, builder.fadd(old, args[2]), address, _N_SCOPES - 1)
+        _store(builder, args[2], builder.gep(args[0], [args[1]]), _N_SCOPES - 1)
         return context.get_dummy_value()
 
-    return types.void(sums, types.int64, value), codegen
+    return types.void(values, types.int64, value), codegen
 
 
 @intrinsic

@@ -50,21 +50,6 @@ FASTER = {"torch.compile": 1.0, "jax.jit": 1.0, "CuPy expression": 5.0, "torch e
 FASTER_SAMPLE = {"torch.compile": 1.5, "jax.jit": 1.5}
 LAUNCHES = 3.0  # a small call, in empty launches
 
-# What each piece of work must move: the arrays that it reads, then those it writes, or arrays of the same size.
-MOVED = {
-    "kl": ["parameters", "d_kl"],
-    "kl of two": ["parameters", "parameters2", "d_kl"],
-    "nll": ["x", "parameters", "d_kl"],
-    "noise": ["z"],
-    "sample": ["parameters", "z"],
-    "sample and kl": ["parameters", "z", "d_kl"],
-    "kl vjp": ["parameters", "d_kl", "gradient"],
-    "kl of two vjp": ["parameters", "parameters2", "d_kl", "gradient", "gradient"],
-    "nll vjp": ["x", "parameters", "d_kl", "x", "gradient"],
-    "sample vjp": ["logvar", "d_z", "gradient"],  # the mean is not needed
-    "sample and kl vjp": ["parameters", "d_z", "d_kl", "gradient"],
-}
-
 NOTES = """How this was measured: medians of rounds in which the calls compared take turns, after calls that do not
 count. Times are the device's, between two events around several calls, which are queued up while the device is busy
 with a call before them; JAX has no events and is timed by the host's clock over several calls, the last of which is
@@ -496,7 +481,7 @@ def rows_in(plan: Plan, dtype: str) -> int:
 
 
 def bytes_moved(work: str, a: common.Inputs) -> int:
-    return sum(getattr(a, name).nbytes for name in MOVED[work])
+    return sum(getattr(a, name).nbytes for names in common.moved(work) for name in names)
 
 
 def small_rows(xp: Any, plan: Plan, empty: float) -> Iterator[list[str]]:

@@ -121,27 +121,27 @@ def _all_of(op: Operation, vjp: bool, a: Inputs) -> Any:
 
 
 TITLES = {"kl_prior": "kl", "kl": "kl of two"}
+_rows: dict[str, tuple[Operation, bool]] = {}  # of the table, and whether it is its vjp
 for _op in OPERATIONS.values():
     _title = TITLES.get(_op.name, _op.name.replace("_", " "))
-    OURS.setdefault(_title, partial(_all_of, _op, False))
-    if _op.vjp is not None:
-        OURS.setdefault(f"{_title} vjp", partial(_all_of, _op, True))
+    for _vjp, _work in ((False, _title), *([(True, f"{_title} vjp")] if _op.vjp is not None else [])):
+        _rows[_work] = _op, _vjp
+        OURS.setdefault(_work, partial(_all_of, _op, _vjp))
 EVERY_WORK = list(OURS)
-# Of the work, what it reads and what it writes, in arrays of z's size.
-READS_AND_WRITES = {
-    "kl": (2, 0),
-    "kl of two": (4, 0),
-    "nll": (3, 0),
-    "noise": (0, 1),
-    "sample": (2, 1),
-    "sample and kl": (2, 1),
-    "forward and backward": (5, 3),
-    "kl vjp": (2, 2),
-    "kl of two vjp": (4, 4),
-    "nll vjp": (3, 3),
-    "sample vjp": (2, 2),  # the mean is not needed
-    "sample and kl vjp": (3, 2),
-}
+NOT_READ = {"noise": ["x"], "sample vjp": ["mean"], "entropy vjp": ["logvar"]}  # arguments whose numbers do not matter
+
+
+def moved(work: str) -> tuple[list[str], list[str]]:
+    """The names of the arrays that a piece of work must read and of those that it must write, or of others of their
+    sizes."""
+    if work == "forward and backward":
+        (read, written), (read_back, written_back) = moved("sample and kl"), moved("sample and kl vjp")
+        return read + read_back, written + written_back
+    op, vjp = _rows[work]
+    arguments = [name.removesuffix("1") for name in op.arguments]
+    read = [name for name in arguments if name not in NOT_READ.get(work, [])]
+    values = ["d_kl" if kind in (Result.SUM, Result.COUNT) else "d_z" for kind in op.results.values()]
+    return (read + values, arguments) if vjp else (read, values)
 
 
 Call = Callable[[], Any]

@@ -195,7 +195,7 @@ def numpyro_normal(work: str, a: Inputs) -> Call:
 def floor(work: str, a: Inputs) -> Call:
     """As many bytes read and written as the work must, by PyTorch's copy and sum on all threads."""
     torch = imported("torch")
-    reads, writes = common.READS_AND_WRITES[work]
+    reads, writes = (len([name for name in names if name != "d_kl"]) for names in common.moved(work))
     unit = -(-a.x.nbytes // 4)
     source, target = torch.ones(max(writes, 1) * unit), torch.empty(max(writes, 1) * unit)
     rest = torch.ones((reads - writes) * unit) if reads > writes else None

@@ -263,7 +263,8 @@ PYTEST += ["--continue-on-collection-errors"]  # PyTorch may be missing
 
 
 def gpu_tests(report: Report, limit: float = 300.0) -> list[str]:
-    files = ["tests/test_cuda_kernels.py", "tests/test_torch.py", "tests/test_gpu.py"]
+    names = ("test_cuda_kernels", "test_cuda_launch", "test_torch", "test_gpu")
+    files = [f"tests/{name}.py" for name in names]
     return tests_told(report, "GPU tests", [*PYTEST, "-n", "8", *files], limit)
 
 

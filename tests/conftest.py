@@ -13,6 +13,28 @@ def one_thread_of_torch():
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def dask_on_this_thread():
+    dask = pytest.importorskip("dask")
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+@pytest.fixture(scope="module", params=["shim", pytest.param("gpu", marks=pytest.mark.gpu)])
+def device(request):
+    """Where the CUDA kernels run."""
+    import cuda_devices
+
+    return {"shim": cuda_devices.shim, "gpu": cuda_devices.gpu}[request.param]()
+
+
+@pytest.fixture(scope="module")
+def shim():
+    import cuda_devices
+
+    return cuda_devices.shim()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """A stretch of files for each: what a test has compiled or worked out is there for its file's next one."""

@@ -1,16 +1,24 @@
-"""Where the CUDA kernels run in the tests: on a GPU through CuPy, or on the CPU by cuda_shim, on NumPy's arrays."""
+"""Where the CUDA kernels run in the tests: on a GPU through CuPy, or on the CPU by cuda_shim, on NumPy's arrays.
+
+And how their results are compared with those of the Numba loops.
+"""
 
 import ctypes
 import os
 from contextlib import contextmanager, nullcontext
 
 import cuda_shim
+import ml_dtypes
 import numpy as np
 import pytest
 
+import agauss as ag
 from agauss.arrays import NUMPY
 from agauss.backends.cuda import source
 from agauss.backends.cuda.backend import Backend
+
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+Q = ag.DiagonalGaussianDistribution
 
 
 class ShimRuntime:
@@ -157,3 +165,52 @@ class Gpu:
 
     def kernels(self):
         return nullcontext()
+
+
+def gpu():
+    try:
+        import cupy
+
+        cupy.zeros(1)
+    except Exception as error:
+        pytest.skip(f"no CuPy with a CUDA device: {str(error).partition(chr(10))[0]}")
+    return Gpu()
+
+
+def shim():
+    if cuda_shim.COMPILER is None:
+        pytest.skip("no g++ to run the kernels on the CPU with")
+    return Shim()
+
+
+def normal(shape, dtype="float32", seed=0, scale=1.5):
+    values = np.random.default_rng(seed).standard_normal(shape) * scale
+    return values.astype(getattr(ml_dtypes, dtype, dtype))
+
+
+def flat(results):
+    return list(results) if isinstance(results, (tuple, list)) else [results]
+
+
+def assert_same(found, expected):
+    """Shape, dtype and bits; a NaN is a NaN, whatever its payload."""
+    assert len(found) == len(expected)
+    for place, (a, b) in enumerate(zip(found, expected, strict=True)):
+        a, b = np.asarray(a), np.asarray(b)
+        assert (a.shape, a.dtype) == (b.shape, b.dtype), f"result {place}"
+        differ = a.reshape(-1).view(f"u{a.itemsize}") != b.reshape(-1).view(f"u{b.itemsize}")
+        differ &= ~(np.isnan(a.astype(np.float64)) & np.isnan(b.astype(np.float64))).reshape(-1)
+        if differ.any():
+            k = int(np.argmax(differ))
+            message = f"result {place}: {differ.sum()} of {differ.size} differ, first number {k}"
+            raise AssertionError(f"{message}: {a.reshape(-1)[k]!r}, not {b.reshape(-1)[k]!r}")
+
+
+def agree(device, f, *arrays):
+    """f of arrays, by the kernels and by Numba."""
+    expected = flat(f(*arrays))
+    with device.kernels():
+        found = flat(f(*(device.array(a) for a in arrays)))
+    if device.name == "gpu":
+        assert all(isinstance(a, device.xp.ndarray) for a in found)
+    assert_same([device.host(a) for a in found], expected)

@@ -1,5 +1,5 @@
-"""What the source must look like: imports point one way, array libraries are named in one file, and what is public is
-listed, documented and differentiable."""
+"""What the source must look like: imports point one way, array libraries are named in one file, files are short, and
+what is public is listed, documented and differentiable."""
 
 import ast
 import inspect
@@ -203,6 +203,11 @@ def test_no_function_but_a_public_one_has_more_than_eight_arguments(module):
 def test_no_file_but_a_public_one_has_more_than_450_lines(module):
     (file,) = [file for file in SOURCES if module_of(file) == module]
     assert len(file.read_text().splitlines()) <= 450, f"{file.name} is to be two files"
+
+
+@pytest.mark.parametrize("file", sorted(Path(__file__).parent.glob("*.py")), ids=lambda file: file.name)
+def test_no_file_of_the_tests_has_more_than_500_lines(file):
+    assert len(file.read_text().splitlines()) <= 500, f"{file.name} is to be two files"
 
 
 def test_all_lists_what_is_public():

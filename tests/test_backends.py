@@ -1,9 +1,6 @@
 """The array-API form on every library that it is for: the results of the NumPy loops, in the library's own arrays, on
-its devices and in its dtypes, lazily where the library is lazy, under jit where it traces, and differentiable where it
-differentiates."""
+its devices and in its dtypes, lazily where the library is lazy, and under jit where it traces."""
 
-from contextlib import contextmanager
-from functools import cache
 from itertools import permutations
 
 import array_api_strict
@@ -11,117 +8,36 @@ import dask
 import dask.array as da
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from cases import CALLS, KEY, PUBLIC, RICH, SHAPE, WITH_ARRAYS, arrays, as_tuple
+from array_libraries import (
+    LIBRARIES,
+    LIBRARIES_AND_DTYPES,
+    TYPES,
+    assert_close,
+    assert_same_noise,
+    by_the_loops,
+    given,
+    host,
+    name_of,
+    namespace,
+    results,
+    the_form,
+    to,
+)
+from cases import CALLS, KEY, PUBLIC, WITH_ARRAYS, arrays, as_tuple
 from quick import slow_unless
 
 import agauss as ag
-from agauss.arrays import NUMPY
-from agauss.backends.array_api.backend import Reference
 from agauss.random import Key
 
 pytestmark = pytest.mark.usefixtures("one_thread_of_torch")
-LIBRARIES = ("array_api_strict", "torch", "jax", "dask", "numpy by the array API")
-LIBRARIES_AND_DTYPES = [
-    (library, dtype)
-    for library in LIBRARIES
-    for dtype in ("float32", "float64")
-    if (library, dtype) != ("jax", "float64")  # which JAX has only where it is told so: test_jax_with_64_bits
-]
-# In units of the dtype's epsilon and of the larger of the value and 1, to which all inputs here are near. Two
-# libraries' exp, expm1 and log1p differ by up to 2 ulp each, and a gradient multiplies two such. Found: 3.0.
-TOLERANCE = 5
-# But for gradients that are summed over 30 products of either sign, each as large as 20. Found: 25.
-SUMMED_TOLERANCE = 50
-# Normals are made of the same IEEE steps everywhere. A fused multiply-add that is put together from others is off once
-# in 2^29 steps, of which a normal takes 50, and then by 1 or 2 ulp: one of 10 million. Found in 8 million: none.
-NORMAL_ULPS, NORMALS_OFF = 2, 2
-
-
-@contextmanager
-def the_form(library):
-    """Within, NumPy arrays go to the array-API form too, by way of array-api-compat, where that is the library."""
-    with pytest.MonkeyPatch.context() as patch:
-        if library == "numpy by the array API":
-            patch.setattr(NUMPY, "backend", Reference(np))
-            patch.setattr(NUMPY, "fills", False)
-        yield
-
-
-def to(library, a):
-    """A NumPy array as one of the library's."""
-    if library == "torch":
-        if a.dtype == ml_dtypes.bfloat16:
-            return torch.from_numpy(a.astype(np.float32)).to(torch.bfloat16)
-        return torch.from_numpy(a.copy())
-    if library == "jax":
-        return jnp.asarray(a)
-    if library == "dask":
-        return da.from_array(a, chunks=tuple(max(1, (n + 1) // 2) for n in a.shape))
-    if library == "array_api_strict":
-        return array_api_strict.asarray(a, device=array_api_strict.Device("CPU_DEVICE"))
-    return a
-
-
-def host(a):
-    if isinstance(a, da.Array):
-        return a.compute(scheduler="synchronous")
-    if isinstance(a, torch.Tensor):
-        a = a.detach()
-        return a.float().numpy().astype(ml_dtypes.bfloat16) if a.dtype == torch.bfloat16 else a.numpy()
-    return np.asarray(a)
-
-
-TYPES = {
-    "array_api_strict": type(array_api_strict.zeros(1)),
-    "torch": torch.Tensor,
-    "jax": jax.Array,
-    "dask": da.Array,
-    "numpy by the array API": (np.ndarray, np.generic),  # np.sum returns a scalar, as no other library does
-}
-
-
-def name_of(dtype):
-    return str(getattr(dtype, "name", dtype)).rpartition(".")[2]
-
-
 # For whose float64 each run has the time.
 SOME = ("kl of events", "nll_vjp", "saturated", "sample", "sample_and_kl_vjp")
 
 
-def given(library, dtype="float32"):
-    return {name: to(library, a) for name, a in arrays(dtype).items()}
-
-
-NAMESPACES = {"array_api_strict": array_api_strict, "torch": torch, "jax": jnp, "dask": da}
-
-
-def results(name, library, dtype="float32"):
-    """The operation's results on a library, as a tuple."""
-    with the_form(library):
-        return as_tuple(CALLS[name](ag, {**given(library, dtype), "xp": NAMESPACES.get(library)}))
-
-
-@cache
-def by_the_loops(name, dtype="float32"):
-    """The operation's results by NumPy and Numba."""
-    return results(name, "numpy", dtype)
-
-
-def assert_close(got, want, name=""):
-    got, want = host(got), np.asarray(want)
-    tolerance = SUMMED_TOLERANCE if "vjp" in name and got.size < np.prod(SHAPE) else TOLERANCE
-    assert got.shape == want.shape
-    if want.dtype.kind in "iu":
-        np.testing.assert_array_equal(got, want)
-        return
-    unit = float(ml_dtypes.finfo(want.dtype).eps)
-    wide_got, wide_want = got.astype(np.float64), want.astype(np.float64)
-    error = np.abs(wide_got - wide_want) / np.maximum(np.abs(wide_want), 1)
-    assert (error <= tolerance * unit).all(), error.max() / unit
+# Values
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -159,37 +75,6 @@ def test_other_dtypes_come_back_as_they_do_from_the_loops(library, dtype, name):
 
 
 # Noise
-
-
-def ulps_apart(a, b):
-    """How many numbers of their dtype lie between two arrays' elements."""
-    whole = np.int32 if a.dtype == np.float32 else np.int64
-    places = []
-    for x in (a, b):
-        bits = np.ascontiguousarray(x).view(whole).astype(object if whole is np.int64 else np.int64)
-        places.append(np.where(bits < 0, -(bits & np.iinfo(whole).max), bits))
-    return np.abs(places[0] - places[1])
-
-
-def assert_same_noise(got, want):
-    got = host(got)
-    assert got.dtype == want.dtype
-    assert got.shape == want.shape
-    off = np.flatnonzero(got != want)
-    assert off.size <= NORMALS_OFF
-    assert off.size == 0 or ulps_apart(got.ravel()[off], want.ravel()[off]).max() <= NORMAL_ULPS
-
-
-def namespace(library):
-    import array_api_compat.numpy
-
-    return {
-        "array_api_strict": array_api_strict,
-        "torch": torch,
-        "jax": jnp,
-        "dask": da,
-        "numpy by the array API": array_api_compat.numpy,
-    }[library]
 
 
 @pytest.mark.parametrize(("library", "dtype"), LIBRARIES_AND_DTYPES)
@@ -242,6 +127,7 @@ def test_draws_streams_and_folded_keys_are_those_of_the_loops(library):
 
 
 # JAX
+
 
 JITTED = [name for name in WITH_ARRAYS if "mixed" in name or "vjp" in name]
 
@@ -442,146 +328,6 @@ def test_distributions_methods_stay_in_their_library(library):
         finite = np.isfinite(want)
         np.testing.assert_array_equal(host(got)[~finite], want[~finite])
         assert_close(host(got)[finite], want[finite])
-
-
-# Autodiff through the form, which frameworks may use instead of the *_vjp
-
-
-def by_torch(op, primals, options, cotangent):
-    leaves = [p.detach().clone().requires_grad_() for p in primals]
-    values = as_tuple(op(*leaves, **options))
-    return torch.autograd.grad(values, leaves, as_tuple(cotangent), allow_unused=True, materialize_grads=True)
-
-
-def by_jax(op, primals, options, cotangent):
-    return jax.vjp(lambda *p: op(*p, **options), *primals)[1](cotangent)
-
-
-def cotangent_of(value, library, seed=1):
-    values = [
-        to(library, np.random.default_rng(seed).normal(size=v.shape).astype(host(v).dtype)) for v in as_tuple(value)
-    ]
-    return tuple(values) if isinstance(value, tuple) else values[0]
-
-
-def parts(name, a):
-    """A function, its arrays, what comes after them, and its options."""
-    call = RICH[name]
-    arrays = [a[key] for key in call.names if isinstance(key, str)]
-    return getattr(ag, call.function), arrays, call.names[len(arrays) :], call.options
-
-
-@pytest.mark.parametrize("name", RICH)
-@pytest.mark.parametrize(("library", "dtype"), [("torch", "float64"), ("torch", "float32"), ("jax", "float32")])
-def test_autodiff_of_the_form_agrees_with_the_vjps(library, dtype, name):
-    op, primals, numbers, options = parts(name, given(library, dtype))
-    value, pullback = ag.vjp(op, *primals, *numbers, **options)
-    cotangent = cotangent_of(value, library)
-    gradients = (by_torch if library == "torch" else by_jax)(
-        lambda *given, **options: op(*given, *numbers, **options), primals, options, cotangent
-    )
-    for got, want, primal in zip(gradients, pullback(cotangent)[: len(primals)], primals, strict=True):
-        assert got.shape == want.shape == primal.shape
-        # Each a few ulp off; or a sum of up to 30 products of either sign, each as large as 20.
-        unit = float(np.finfo(dtype).eps)
-        np.testing.assert_allclose(host(got), host(want), rtol=8 * unit, atol=SUMMED_TOLERANCE * unit)
-
-
-def edges(dtype):
-    """Means and log-variances at and beyond everything that a formula switches at, in every combination."""
-    logvars = [0.0, -0.0, 1e-30, 1e-8, -1e-8, 1.0, -1.0, 1.0001, 20.0, -30.0, 79.0, 80.0, 81.0, 87.0, 88.0]
-    logvars += [89.0, 90.0, -88.0, -90.0, -104.0, -200.0]
-    if dtype == "float64":
-        logvars += [709.0, 710.0, 800.0, -745.0, -800.0]
-    return np.array(logvars, dtype)
-
-
-EDGE_CALLS = {
-    "kl": (ag.kl, 1, {"axis": ()}),
-    "kl hard": (ag.kl, 1, {"axis": (), "bounds": "hard"}),
-    "kl soft": (ag.kl, 1, {"axis": (), "bounds": "soft"}),
-    "kl of two": (ag.kl, 2, {"axis": ()}),
-    "nll": (ag.nll, 0, {"axis": ()}),
-    "nll soft": (ag.nll, 0, {"axis": (), "bounds": "soft"}),
-    "entropy": (ag.entropy, None, {"axis": ()}),
-    "std": (ag.std, None, {}),
-    "var": (ag.var, None, {}),
-    "sample": (ag.sample, 1, {"rng": KEY}),
-}
-
-
-def edge_primals(kind, dtype):
-    """Of kind 0 x, mean, logvar; 1 mean, logvar; 2 mean, logvar, mean2, logvar2; None logvar."""
-    logvar = edges(dtype)
-    mean = np.array([0.0, 1.0, -2.5], dtype)
-    if kind is None:
-        return [logvar]
-    grids = {0: (mean, mean, logvar), 1: (mean, logvar), 2: (mean, logvar, mean, logvar)}[kind]
-    return [np.ascontiguousarray(g) for g in np.meshgrid(*grids, indexing="ij")]
-
-
-@pytest.mark.parametrize(
-    ("library", "dtype", "name"),
-    slow_unless(
-        lambda library, dtype, name: dtype == "float32" or name == "std",
-        [(*pair, name) for pair in LIBRARIES_AND_DTYPES for name in EDGE_CALLS],
-    ),
-)
-def test_values_and_gradients_at_the_edges_are_those_of_the_loops(library, dtype, name):
-    """Without a warning, and infinite in the same places."""
-    op, kind, options = EDGE_CALLS[name]
-    plain = edge_primals(kind, dtype)
-    ones = np.ones(plain[0].shape, dtype)
-    want, want_pullback = ag.vjp(op, *plain, **options)
-    with the_form(library):
-        value, pullback = ag.vjp(op, *(to(library, p) for p in plain), **options)
-        found = [value, *pullback(to(library, ones))]
-    for got, exact in zip(found, [want, *want_pullback(ones)], strict=True):
-        finite = np.isfinite(exact)
-        np.testing.assert_array_equal(host(got)[~finite], exact[~finite])
-        assert_close(host(got)[finite], exact[finite])
-
-
-@pytest.mark.parametrize(
-    ("library", "dtype", "name"),
-    slow_unless(
-        lambda library, dtype, name: dtype == "float32" or name == "std",
-        [
-            (*pair, name)
-            for pair in (("torch", "float32"), ("torch", "float64"), ("jax", "float32"))
-            for name in EDGE_CALLS
-        ],
-    ),
-)
-def test_autodiff_at_the_edges_is_that_of_the_vjps_while_value_and_precision_are_finite(library, dtype, name):
-    """And never NaN there; the chain rule through an infinity is 0 * inf, whatever the formula."""
-    op, kind, options = EDGE_CALLS[name]
-    plain = edge_primals(kind, dtype)
-    primals = [to(library, p) for p in plain]
-    ones = to(library, np.ones(plain[0].shape, dtype))
-    gradients = (by_torch if library == "torch" else by_jax)(op, primals, options, ones)
-    value, pullback = ag.vjp(op, *plain, **options)
-    with np.errstate(over="ignore"):
-        held = np.isfinite(value) & np.isfinite(sum(np.exp(-p) for p in plain))
-    for got, want in zip(gradients, pullback(np.ones(plain[0].shape, dtype)), strict=True):
-        got = host(got)
-        defined = held & ~np.isnan(want)
-        assert not np.isnan(got[defined]).any()
-        # Autodiff takes logvar - logvar2 as exact, so it lacks the rounding that the vjp carries: half an eps at 1.
-        unit = np.finfo(dtype).eps
-        np.testing.assert_allclose(got[defined], want[defined], rtol=1e-5 if dtype == "float32" else 1e-13, atol=unit)
-
-
-@pytest.mark.parametrize("name", RICH)
-def test_torch_gradients_are_made_of_leaves_that_require_them(name):
-    """The *_vjp take tensors that require a gradient as they are."""
-    op, plain, numbers, options = parts(name, given("torch", "float64"))
-    leaves = [p.clone().requires_grad_() for p in plain]
-    value, pullback = ag.vjp(op, *leaves, *numbers, **options)
-    cotangent = cotangent_of(value, "torch")
-    want = ag.vjp(op, *plain, *numbers, **options)[1](cotangent)
-    for got, exact in zip(pullback(cotangent), want, strict=True):
-        assert torch.equal(got, exact)
 
 
 # Mixtures

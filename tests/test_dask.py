@@ -1,13 +1,7 @@
-"""Dask arrays: the eager call's bits for any chunks, on any worker, a task a block, later; within a memory bound."""
+"""Dask arrays: the eager call's bits for any chunks, a task a block, later."""
 
-import operator
-import os
-import subprocess
-import sys
 import threading
 from functools import cache
-from pathlib import Path
-from types import SimpleNamespace
 
 import dask
 import dask.array as da
@@ -19,18 +13,11 @@ from cases import CALLS, KEY, SHAPE, WITH_ARRAYS, arrays, as_tuple
 import agauss as ag
 from agauss import arrays as libraries
 from agauss.backends import dask as blocks
-from agauss.backends.cpu import backend as loops
 from agauss.backends.cpu import threads
 from agauss.backends.dask import Blocks
 from agauss.random import Key
 
-ROOT = Path(ag.__file__).parent.parent
-
-
-@pytest.fixture(autouse=True)
-def _on_this_thread():
-    with dask.config.set(scheduler="synchronous"):
-        yield
+pytestmark = pytest.mark.usefixtures("dask_on_this_thread")
 
 
 # How an axis of an extent is cut, by the axis counted from the last one, and the name of the array.
@@ -189,77 +176,6 @@ def test_the_distribution_takes_dask_arrays(cut):
     np.testing.assert_array_equal(q.sample_and_kl(KEY)[1][2:4].compute(), want.kl()[2:4])
 
 
-# Blocks for other schedulers
-
-
-@pytest.mark.parametrize("library", ["numpy", "dask"])
-def test_a_block_has_the_noise_of_its_place(library):
-    a = arrays()
-    mean, logvar = a["mean"], a["logvar"]
-    whole = ag.sample(mean, logvar, rng=KEY, bounds="soft")
-
-    def block(place, offset, event_size):
-        cut = [v[place] if library == "numpy" else da.from_array(v[place], chunks=2) for v in (mean, logvar)]
-        got = ag.sample_block(*cut, key=KEY, offset=offset, event_size=event_size, bounds="soft")
-        np.testing.assert_array_equal(np.asarray(got), whole[place])
-
-    block(np.s_[:], 0, 20)
-    block(np.s_[4:], 4, 20)
-    block(np.s_[2:4], (2, 0, 0), (4, 5))
-    block(np.s_[1:, 2:, 3:4], [1, 2, 3], [4, 5])
-    block(np.s_[3:3], 3, 20)
-    block(np.s_[1:2, :3, ::1], (np.int64(1), 0, 0), (4, 5))
-
-
-def test_blocks_of_large_arrays_count_modulo_the_contracts_64_bits():
-    zeros = np.zeros((6, 7), np.float32)
-    for offset in (0, 2**33, 2**61, 2**64 - 6):
-        want = ag.sample(zeros, zeros, rng=KEY, index=np.arange(6, dtype=np.uint64) + np.uint64(offset))
-        np.testing.assert_array_equal(ag.sample_block(zeros, 0.0, key=KEY, offset=offset, event_size=7), want)
-    out = np.empty_like(zeros)
-    assert ag.sample_block(zeros, zeros, key=KEY, offset=2**64 - 6, event_size=7, out=out) is out
-    np.testing.assert_array_equal(out, want)
-
-
-@pytest.mark.parametrize("library", ["torch", "array_api_strict", "jax.numpy"])
-def test_blocks_of_other_libraries_have_the_same_noise(library):
-    xp = pytest.importorskip(library)
-    zeros = np.zeros((6, 4, 5), np.float32)
-    whole = ag.sample(zeros, zeros, rng=KEY)
-    for place, offset, event_size in [
-        (np.s_[2:5], 2, 20),
-        (np.s_[2:5], (2, 0, 0), (4, 5)),
-        (np.s_[1:, 1:3, 2:], (1, 1, 2), (4, 5)),
-    ]:
-        block = xp.asarray(zeros[place].copy())
-        got = ag.sample_block(block, block, key=KEY, offset=offset, event_size=event_size)
-        np.testing.assert_array_equal(np.asarray(got), whole[place])
-
-
-@pytest.mark.parametrize(
-    ("changed", "error", "says"),
-    [
-        ({"event_size": 19}, ValueError, r"event_size must be the 20 elements .*got 19"),
-        ({"event_size": (4, 5)}, TypeError, "offset and event_size must both be ints or both be tuples; got 1 and"),
-        ({"offset": (1, 0, 0)}, TypeError, "must both be ints or both be tuples"),
-        ({"offset": (1, 0), "event_size": (4, 5)}, ValueError, "offset must have 3 entries and event_size 2"),
-        ({"offset": (1, 1, 0), "event_size": (4, 5)}, ValueError, r"offset must keep a block .*got \(1, 1, 0\)"),
-        ({"offset": -1}, ValueError, "offset must not be negative; got -1"),
-        ({"offset": 1.0}, TypeError, "offset must be an int or a tuple of ints; got 1.0"),
-        ({"offset": 2**64}, ValueError, r"offset must be under 2\*\*64"),
-        ({"key": None}, TypeError, "key must be one that all blocks share.*got None"),
-        ({"key": "seed"}, TypeError, "must be .*got str"),
-        ({"mean": 0.0, "logvar": 0.0}, ValueError, r"mean must have at least 1 dimension.*got shape \(\)"),
-        ({"logvar": np.zeros(3, np.float32)}, ValueError, "logvar must broadcast against mean"),
-        ({"out": np.zeros(3, np.float32)}, ValueError, r"out must have shape \(6, 4, 5\)"),
-    ],
-)
-def test_bad_blocks_are_refused(changed, error, says):
-    zeros = np.zeros(SHAPE, np.float32)
-    with pytest.raises(error, match=says):
-        ag.sample_block(**{"mean": zeros, "logvar": zeros, "key": 7, "offset": 1, "event_size": 20, **changed})
-
-
 # Laziness, tasks and threads
 
 
@@ -368,174 +284,6 @@ def test_a_thread_alone_leaves_the_others_as_they_are(parallel):
     assert parallel == ["other", threading.current_thread().name]
 
 
-# Other processes
-
-
-def finished(*command, timeout, **settings):
-    """What a process prints, which must end well in time."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *command],
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-CLUSTER = """
-import dask, numpy as np, dask.array as da, agauss as ag
-
-def threading_layer():
-    from agauss.backends.cpu import threads
-    return threads.layer()
-
-def main():
-    from distributed import Client, LocalCluster
-    rng = np.random.default_rng(0)
-    parameters = rng.normal(size=(50, 8, 30, 31)).astype("float32")
-    ids = rng.permutation(50)
-    with LocalCluster(
-        n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, host="127.0.0.1"
-    ) as cluster, Client(cluster) as client:
-        client.wait_for_workers(2, timeout=60)
-        lazy = da.from_array(parameters, chunks=(20, 3, 30, 31))
-        q = ag.DiagonalGaussianDistribution(lazy)
-        z, kl, later = dask.compute(*q.sample_and_kl(7), q.sample(8, index=ids))
-        g = ag.sample_and_kl_vjp(lazy, cotangent=(1.0, 2.0), rng=7).compute()
-        assert len(client.scheduler_info()["workers"]) == 2
-        print(set(client.run(threading_layer).values()))
-    want = ag.DiagonalGaussianDistribution(parameters)
-    assert np.array_equal(z, want.sample(7))
-    assert np.array_equal(later, want.sample(8, index=ids))
-    assert np.array_equal(g, ag.sample_and_kl_vjp(parameters, cotangent=(1.0, 2.0), rng=7))
-    assert np.allclose(kl, want.kl(), rtol=4e-7, atol=0)
-
-if __name__ == "__main__":
-    main()
-"""
-
-
-def test_workers_of_a_cluster_compute_the_same_bits_and_start_no_threads(tmp_path):
-    """Two processes of two threads each, which compute blocks of 37,200 and more elements: enough for Numba's pool."""
-    script = tmp_path / "script.py"
-    script.write_text(CLUSTER)
-    assert finished(script, timeout=120).strip() == "{'not started'}"
-
-
-def test_latents_that_do_not_fit_in_memory_do_not_have_to():
-    """The peak is the process's own, as the system measures it; the bound and its reason are the example's."""
-    example = ROOT / "examples" / "dask_latents.py"
-    script = f"""
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("dask_latents", {str(example)!r})
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-import tempfile, pathlib
-with tempfile.TemporaryDirectory() as folder:
-    module.main(pathlib.Path(folder))
-    import dask.array as da, numpy as np, agauss as ag
-    latents = [da.from_zarr(folder + "/latents.zarr", component=name)[-3:].compute() for name in ("mean", "logvar")]
-    z = da.from_zarr(folder + "/samples.zarr", component="z")[-3:].compute()
-    size = module.SHAPE[0]
-    ids = range(size - 3, size)
-    assert np.array_equal(z, ag.sample(*latents, rng=ag.random.Key(2026), index=ids, bounds=(-30, 20)))
-print(module.peak_mb(), module.BOUND_MB, module.LATENTS_MB)
-"""
-    peak, bound, latents = map(float, finished("-c", script, timeout=120).splitlines()[-1].split())
-    assert 50 < peak < bound < latents
-
-
-# Blocks of other libraries
-
-
-class OnDevice(np.lib.mixins.NDArrayOperatorsMixin):
-    """An array that refuses NumPy, as CuPy's does: it stands in for a device's."""
-
-    def __init__(self, values):
-        self.values = values
-
-    shape, dtype, ndim, size = (
-        property(operator.attrgetter(f"values.{name}")) for name in ("shape", "dtype", "ndim", "size")
-    )
-
-    def __array__(self, *args, **kwargs):
-        raise TypeError("an implicit conversion to NumPy")
-
-    def __array_function__(self, function, types, args, kwargs):
-        def bare(x):
-            return [bare(y) for y in x] if isinstance(x, (list, tuple)) else getattr(x, "values", x)
-
-        return OnDevice(function(*[bare(x) if k == 0 else x for k, x in enumerate(args)], **kwargs))
-
-    def __getitem__(self, place):
-        return OnDevice(self.values[place])
-
-    def __getattr__(self, name):
-        if name not in ("sum", "reshape", "astype"):
-            raise AttributeError(name)
-        return lambda *args, **kwargs: OnDevice(np.asarray(getattr(self.values, name)(*args, **kwargs)))
-
-
-class DeviceBackend:
-    """The loops, for these arrays alone."""
-
-    def run(self, work, given, noise=None, outs=None):
-        assert all(type(a) is OnDevice for a in given)
-        found = loops.run(work, [a.values for a in given], noise, outs)
-        return tuple(None if a is None else OnDevice(a) for a in found)
-
-
-@pytest.fixture
-def _device(monkeypatch):
-    xp = SimpleNamespace(asarray=OnDevice)
-    library = libraries.Library("device", xp, DeviceBackend, fills=True)
-    monkeypatch.setitem(libraries._libraries, OnDevice, library)
-
-
-def on_device(a, chunks):
-    lazy = da.from_array(a, chunks=chunks)
-    return lazy.map_blocks(OnDevice, dtype=a.dtype, meta=OnDevice(lazy._meta))
-
-
-@pytest.mark.usefixtures("_device")
-def test_blocks_stay_of_their_library():
-    """CuPy's own are not to be had without a GPU."""
-    a = arrays()
-    mean, logvar = (on_device(a[name], (4, 3, 2)) for name in ("mean", "logvar"))
-    for lazy, want in [
-        (ag.sample(mean, logvar, rng=KEY), ag.sample(a["mean"], a["logvar"], rng=KEY)),
-        (ag.sample(mean, 0.5, rng=KEY, index=range(9, 15)), ag.sample(a["mean"], 0.5, rng=KEY, index=range(9, 15))),
-        (ag.kl(0.5, logvar, axis=(1, 2)), ag.kl(0.5, a["logvar"], axis=(1, 2))),
-        (ag.kl_vjp(mean, logvar, cotangent=2.0)[1], ag.kl_vjp(a["mean"], a["logvar"], cotangent=2.0)[1]),
-    ]:
-        assert type(lazy._meta) is OnDevice
-        assert lazy._meta.dtype == lazy.dtype == want.dtype
-        block = lazy.compute()
-        assert type(block) is OnDevice
-        np.testing.assert_allclose(block.values, want, rtol=2e-7)
-
-
-@pytest.mark.usefixtures("_device")
-def test_blocks_of_two_libraries_are_refused():
-    a = arrays()
-    with pytest.raises(TypeError, match="blocks of one library"):
-        ag.kl(on_device(a["mean"], 3), da.from_array(a["logvar"], chunks=3))
-
-
-def test_blocks_of_other_libraries_are_refused_at_once():
-    masked = da.ma.masked_greater(da.ones((4, 3), chunks=2), 2)
-    with pytest.raises(TypeError, match=r"blocks of NumPy or CuPy arrays; got numpy\.ma\.\w*\.?MaskedArray"):
-        ag.std(masked)
-
-
-def test_blocks_that_turn_out_to_be_others_are_refused_when_they_are_met():
-    lies = da.ones((4, 3), chunks=2).map_blocks(np.ma.masked_greater, 2, meta=np.empty((0, 0)))
-    with pytest.raises(TypeError, match="blocks of NumPy or CuPy arrays; got numpy"):
-        ag.std(lies).compute()
-
-
 # Bad input
 
 
@@ -573,16 +321,7 @@ def test_mixed_libraries_are_refused_with_what_to_do():
         ag.kl(da.ones(3), np.ones(3))
 
 
-def test_without_dask_the_error_names_the_extra(tmp_path):
-    script = """
-import sys
-sys.modules["dask.array"] = sys.modules["dask"] = None
-try:
-    import agauss.integrations.dask
-except ImportError as error:
-    print(error)
-"""
-    assert 'pip install "agauss[dask]"' in finished("-c", script, timeout=60)
+# The integration
 
 
 def test_the_integration_hands_on_the_public_functions():

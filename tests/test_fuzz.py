@@ -60,7 +60,7 @@ ULP = 4  # docs/numerics.md; of the sum of the terms' sizes where they cancel
 GRADIENT_ULP = 5  # and one for the cotangent
 FORM_ULP = 9  # where exp and expm1 are a library's own, within 2 ulp each, and a term multiplies two of them
 ADDING = {"float16": 1e-6, "bfloat16": 1e-6, "float32": 1e-6, "float64": 1e-13}  # relative to the sum of the sizes
-NORMAL_ULP = 2.7  # as tests/test_random.py has it
+NORMAL_ULP = 2.7  # as tests/noise_by_hand.py has it
 
 
 def fuzz(few, share, few_with=None, **strategies):

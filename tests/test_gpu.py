@@ -1,5 +1,5 @@
 """What only a GPU can tell: streams and threads at once, graphs that are launched again, memory that runs out or comes
-from elsewhere. The kernels' bits are compared in test_cuda_kernels.py, and so are more than 2^31 elements."""
+from elsewhere. test_cuda_kernels.py compares the kernels' bits, test_cuda_launch.py those of 2^31 elements."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""The calls that PyTorch differentiates, and tensors for them."""
+"""The calls that PyTorch differentiates, tensors for them, and a plain form."""
 
 import torch
 from cases import CALLS, LINEAR_METHODS, METHODS, RICH, arrays
@@ -30,3 +30,11 @@ def function_and_tensors(call, dtype=torch.float64):
     """A call as a function of its tensors, and these, which require gradients."""
     tensors = tensors_of(call, dtype, grad=True)
     return lambda *given: call(agt, dict(zip(tensors, given, strict=True))), tuple(tensors.values())
+
+
+def plain_sample_and_kl(p, eps, low=-30.0, high=20.0):
+    """As CogVideo's and diffusers' classes compute it."""
+    mean, logvar = torch.chunk(p, 2, dim=1)
+    logvar = torch.clamp(logvar, low, high)
+    z = mean + torch.exp(0.5 * logvar) * eps
+    return z, 0.5 * torch.sum(mean**2 + torch.exp(logvar) - 1.0 - logvar, dim=[1, 2, 3])

@@ -69,6 +69,7 @@ def test_a_second_process_takes_its_kernels_from_the_cache(tmp_path):
     assert seen[1] == seen[0]
 
 
+@pytest.mark.slow
 def test_an_edited_formula_is_used_by_the_next_process(tmp_path):
     """The time of the edited file is as it was."""
     place, folder = copy_of_the_package(tmp_path), tmp_path / "cache"
@@ -194,6 +195,7 @@ def test_a_kernel_that_could_not_be_written_whole_leaves_nothing(folder, monkeyp
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of files")
+@pytest.mark.slow
 def test_a_full_disk_stops_no_call(tmp_path):
     """The folder of the cache can be made, and no machine code can be written in it."""
     script = """
@@ -207,7 +209,8 @@ sys.stdout.write(repr(value))
     assert files_under(tmp_path / "cache") == {}
 
 
-@pytest.mark.parametrize("asked", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [False, True])
 def test_a_read_only_install_works_without_a_cache(asked, tmp_path):
     """None of the folders can be made: root may write anywhere, but not in what is a file."""
     place = copy_of_the_package(tmp_path)
@@ -242,6 +245,7 @@ def zipped(place, tmp_path, suffix):
     return archive
 
 
+@pytest.mark.slow
 def test_from_a_zip_kernels_are_compiled_and_those_of_the_same_sources_are_found(tmp_path):
     folder = tmp_path / "cache"
     folder.mkdir()

@@ -191,6 +191,7 @@ def test_the_command_passes_in_full_without_importing_another_library():
     assert not imported & {"torch", "jax", "cupy"}
 
 
+@pytest.mark.slow
 def test_the_integration_of_jax_passes_in_full():
     # JAX compiles some 600 programs for the checks, which takes longer than all the others.
     quickly = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"}

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import agauss as ag
 
 ROOT = Path(ag.__file__).parent.parent
@@ -56,6 +58,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_of_a_cluster_compute_the_same_bits_and_start_no_threads(tmp_path):
     """Two processes of two threads each, which compute blocks of 37,200 and more elements: enough for Numba's pool."""
     script = tmp_path / "script.py"
@@ -63,6 +66,7 @@ def test_workers_of_a_cluster_compute_the_same_bits_and_start_no_threads(tmp_pat
     assert finished(script, timeout=120).strip() == "{'not started'}"
 
 
+@pytest.mark.slow
 def test_latents_that_do_not_fit_in_memory_do_not_have_to():
     """The peak is the process's own, as the system measures it; the bound and its reason are the example's."""
     example = ROOT / "examples" / "dask_latents.py"

@@ -78,6 +78,7 @@ def test_the_figure_is_an_image_with_something_on_it(full):
     assert [path.name for path in full[0].iterdir()] == ["agauss-demo.png"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers_in_another_process(full, tmp_path):
     output = run_demo("--epochs", "2", "--seed", "0", "--out", str(tmp_path / "other.png"), cwd=tmp_path)
     assert epochs_of(output) == epochs_of(full[1])[:3]

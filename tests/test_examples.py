@@ -38,6 +38,7 @@ def numbers(pattern, text):
     return [float(group) for group in found.groups()]
 
 
+@pytest.mark.slow
 def test_a_loop_of_vjps_trains_to_the_closed_form_optimum():
     text = printed("cupy_training.py", "--numpy")
     first, last = numbers(r"numpy: ELBO (-\d+\.\d+) nats a point untrained, (-\d+\.\d+) after", text)

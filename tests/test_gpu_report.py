@@ -98,6 +98,7 @@ def test_events_enclose_the_counted_calls_alone(gpu_report):
     assert told == ["ahead", "record", "call", "call", "call", "record", "synchronize"]
 
 
+@pytest.mark.slow
 def test_a_dry_run_on_numpy_makes_the_whole_report(gpu_report, tmp_path, monkeypatch):
     pytest.importorskip("ml_dtypes")
     monkeypatch.setattr(gpu_report, "driver", lambda: "0")
@@ -120,6 +121,7 @@ def test_a_dry_run_on_numpy_makes_the_whole_report(gpu_report, tmp_path, monkeyp
     assert all(len({line.count("|") for line in table.splitlines()}) == 1 for table in tables)
 
 
+@pytest.mark.slow
 def test_what_fails_is_named_and_stops_nothing(gpu_report, tmp_path, monkeypatch, capsys):
     def broken(*_):
         raise MemoryError("out of | memory\nat length")

@@ -408,6 +408,7 @@ def test_python_numbers_give_the_bits_of_arrays():
 # Coefficients
 
 
+@pytest.mark.slow
 def test_coefficients_are_what_the_minimax_program_prints():
     printed = subprocess.run(
         [sys.executable, ROOT / "tools" / "minimax.py"], capture_output=True, text=True, check=True, timeout=120

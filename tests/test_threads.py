@@ -205,6 +205,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_torch_data_loader_with_workers_gives_the_batchs_samples(tmp_path):
     pytest.importorskip("torch", reason="torch is not installed")
     # From a parent that has run parallel code; 36,864 elements a sample, enough to run in parallel again.

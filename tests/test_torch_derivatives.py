@@ -255,6 +255,7 @@ def dual_tangent(function, a):
         return forward_ad.unpack_dual(function(forward_ad.make_dual(a, torch.ones_like(a)))).tangent
 
 
+@pytest.mark.slow
 def test_compiled_functions_keep_tangents_or_say_that_they_cannot():
     torch._dynamo.reset()
     a = normal(2, 3)

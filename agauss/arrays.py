@@ -63,9 +63,9 @@ class Library:
     def to_numpy(self, arrays: Sequence[Any]) -> list[Any]:
         """The library's arrays as NumPy's; lazy ones are computed together, so that what they share is read once."""
         if self.name == "dask":
-            import dask
+            from dask.base import compute
 
-            arrays = dask.compute(*arrays)
+            arrays = compute(*arrays)
         if self.name == "torch":
             arrays = [a.detach().cpu() for a in arrays]
         return [a.get() if type(a).__module__.startswith("cupy") else np.asarray(a) for a in arrays]

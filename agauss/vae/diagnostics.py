@@ -1,19 +1,21 @@
-"""Whether a VAE's latents are in use: sums over data in one pass, and what they say."""
+"""Whether a VAE's latents are in use; sums.py has the pass over the data."""
 
 from __future__ import annotations  # help() shows them as they are written
 
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agauss import ops
-from agauss.arrays import is_number, library_of, operands
+from agauss.arrays import is_number
 from agauss.distributions import DiagonalGaussianDistribution
 from agauss.typing import AnyArray
-from agauss.vae.arguments import computing, whole
+from agauss.vae.arguments import whole
 from agauss.vae.schedules import Schedule
+from agauss.vae.sums import Sums, sums_of
 
 __all__ = ["Diagnostics", "DiagnosticsResult"]
 
@@ -129,7 +131,7 @@ class Diagnostics:
             raise TypeError(f"schedule must be one of agauss.vae; got {type(schedule).__name__}")
         self.threshold = float(threshold)
         self._schedule, self._step = schedule, None if step is None else whole("step", step, 0)
-        self._sums: _Sums | None = None
+        self._sums: Sums | None = None
 
     def update(self, q: DiagonalGaussianDistribution[Any], log_likelihood: AnyArray | None = None) -> None:
         """Add a batch: its posteriors and, if they are wanted in the ELBO, the log-likelihoods log p(x | z).
@@ -156,7 +158,7 @@ class Diagnostics:
         if self._sums is not None and self._sums.kl.shape != q.shape[1:]:
             raise ValueError(f"q must have samples of shape {self._sums.kl.shape}, as before; got {q.shape[1:]}")
         if q.shape[0]:
-            self._add(_sums_of(q, log_likelihood))
+            self._add(sums_of(q, log_likelihood))
 
     def merge(self, other: Diagnostics) -> Self:
         """Add what another has seen, as if this one had: for data that are gone through in parts. Returns this one.
@@ -179,7 +181,7 @@ class Diagnostics:
             self._add(other._sums)
         return self
 
-    def _add(self, sums: _Sums) -> None:
+    def _add(self, sums: Sums) -> None:
         self._sums = sums if self._sums is None else self._sums.joined(sums)
 
     def result(self) -> DiagnosticsResult:
@@ -221,7 +223,7 @@ class Diagnostics:
             verdict=_verdict(s, kl, of_means, active, self.threshold),
         )
 
-    def _warnings(self, s: _Sums) -> list[str]:
+    def _warnings(self, s: Sums) -> list[str]:
         found = []
         if self._schedule is not None and not self._schedule.finished(self._step or 0):
             found.append(
@@ -269,97 +271,12 @@ class Diagnostics:
         edges = np.arange(kl.size + 1) + 0.5
         axes.stairs(np.where(active, kl, 0.0), edges, fill=True, color="C0", label=f"active: {found.active_units}")
         axes.stairs(kl, edges, color="0.4", label=f"all: {kl.size}")
-        axes.set(xlabel="latent, sorted", ylabel="KL, nats", title="\n".join(_wrapped(found.verdict)))
+        axes.set(xlabel="latent, sorted", ylabel="KL, nats", title=fill(found.verdict, 70))
         axes.legend(frameon=False)
         return axes
 
 
-@dataclass(slots=True)
-class _Sums:
-    """Sums over data, from which all else is computed; of one sample's shape but for numbers."""
-
-    n: int
-    kl: NDArray[Any]
-    mean: NDArray[Any]  # of means
-    squares: NDArray[Any]  # of the means' deviations from it
-    variance: NDArray[Any]
-    constant: NDArray[Any]
-    logvar: NDArray[Any]  # the first one
-    saturated: int
-    non_finite: int
-    fit: float | None
-
-    def joined(self, other: _Sums) -> _Sums:
-        n = self.n + other.n
-        apart = other.mean - self.mean
-        return _Sums(
-            n,
-            self.kl + other.kl,
-            self.mean + apart * (other.n / n),
-            self.squares + other.squares + apart * apart * (self.n * other.n / n),
-            self.variance + other.variance,
-            self.constant & other.constant & (self.logvar == other.logvar),
-            self.logvar,
-            self.saturated + other.saturated,
-            self.non_finite + other.non_finite,
-            None if self.fit is None or other.fit is None else self.fit + other.fit,
-        )
-
-
-def _sums_of(q: DiagonalGaussianDistribution[Any], log_likelihood: Any) -> _Sums:
-    """A batch's. The KL between Gaussians of variance 1 is half the square of what is between their means, so sums of
-    squares are sums of KLs: one pass, without a temporary on NumPy and CuPy."""
-    given = operands(("mean", "logvar"), (q._mean, q._logvar))
-    n = given.shape[0]
-    with computing(given) as xp:
-        mean, logvar = (xp.broadcast_to(a, given.shape) for a in given.arrays)
-        first, first_logvar = mean[:1, ...], logvar[:1, ...]
-
-        def missing(a: Any) -> Any:
-            return xp.sum(xp.astype(~xp.isfinite(a), xp.int32))
-
-        found = [
-            ops.kl(mean, logvar, axis=0, bounds=q.bounds),
-            xp.sum(mean, axis=0, dtype=given.library.widest),
-            ops.kl(mean, 0.0, first, 0.0, axis=0),
-            ops.wasserstein2_squared(first, logvar, first, -float("inf"), axis=0, bounds=q.bounds),
-            ops.kl(logvar, 0.0, first_logvar, 0.0, axis=0),
-            ops.clamp(first, bounds=None),
-            ops.clamp(first_logvar, bounds=None),
-            missing(mean) + missing(logvar),
-        ]
-        if q.bounds is not None:
-            found.append(ops.saturated(logvar, bounds=q.bounds))
-        if log_likelihood is not None:
-            found.append(log_likelihood)
-    kl, total, squares, variance, spread, origin, logvar0, non_finite, *rest = (
-        np.asarray(a, np.float64) for a in _computed(given.library, found)
-    )
-    with np.errstate(all="ignore"):
-        shift = total / n - origin[0]
-        return _Sums(
-            n=n,
-            kl=kl,
-            mean=total / n,
-            squares=np.maximum(2 * squares - n * shift * shift, 0.0),
-            variance=variance,
-            constant=spread == 0,
-            logvar=logvar0[0],
-            saturated=0 if q.bounds is None else int(rest[0]),
-            non_finite=int(non_finite),
-            fit=None if log_likelihood is None else float(rest[-1].sum()),
-        )
-
-
-def _computed(library: Any, arrays: list[Any]) -> list[Any]:
-    """Arrays as NumPy's, computed together where they are lazy; the log-likelihood may be of another library."""
-    own = library_of(arrays[-1])
-    if own is None or own.name == library.name:
-        return library.to_numpy(arrays)
-    return [*library.to_numpy(arrays[:-1]), *own.to_numpy(arrays[-1:])]
-
-
-def _verdict(s: _Sums, kl: Any, of_means: Any, active: Any, threshold: float) -> str:
+def _verdict(s: Sums, kl: Any, of_means: Any, active: Any, threshold: float) -> str:
     """On collapse, in words."""
     total, count, latents = float(kl.sum()), int(active.sum()), kl.size
     if s.non_finite:
@@ -379,9 +296,3 @@ def _verdict(s: _Sums, kl: Any, of_means: Any, active: Any, threshold: float) ->
         f"partly collapsed: {count} of {latents} latents {rule}; the other {latents - count} have {rest:.2g} of the "
         f"KL's {total:.3g} nats"
     )
-
-
-def _wrapped(text: str) -> list[str]:
-    from textwrap import wrap
-
-    return wrap(text, 70)

@@ -88,7 +88,7 @@ def score_function(
         elif baseline is not None:
             f = f - wide(known)[1]
         cotangent = trailing(xp, xp.astype(f / count, given.wide), len(given.shape))
-    return ops.log_prob_vjp(z, mean, logvar, cotangent=cotangent, axis=())[1:]  # type: ignore[return-value]
+    return ops.log_prob_vjp(z, mean, logvar, cotangent=cotangent, axis=())[1:]
 
 
 def iwae_gradients(

@@ -1,4 +1,4 @@
-"""Between and among latents: products of posteriors, and walks from one latent to another."""
+"""Ways from one latent to another: between distributions, and between samples."""
 
 from __future__ import annotations  # help() shows them as they are written
 
@@ -10,127 +10,7 @@ from agauss.distributions import DiagonalGaussianDistribution
 from agauss.typing import AnyArray, Array, Number
 from agauss.vae.arguments import as_array, computing, fraction, one_of, pair, pulled, shaped, trailing, wide
 
-__all__ = [
-    "interpolate",
-    "interpolate_vjp",
-    "product_of_experts",
-    "product_of_experts_vjp",
-    "slerp",
-    "slerp_vjp",
-]
-
-
-def product_of_experts(
-    means: Sequence[Array | Number] | Array, logvars: Sequence[Array | Number] | Array, *, prior: bool = True
-) -> tuple[Array, Array]:
-    """The normalised product of Gaussians, one for each expert: a multimodal VAE's joint posterior.
-
-    Its precision is the sum of the experts' precisions, and its mean their means' average, weighted by precision.
-    Precisions are taken in units of the largest, so that nothing overflows.
-
-    Parameters
-    ----------
-    means, logvars : sequences of arrays or numbers
-        One for each expert, which broadcast. In an array, experts are along the first axis.
-    prior : bool
-        Whether the standard normal is one more expert.
-
-    Returns
-    -------
-    mean, logvar : array, of the experts' dtype
-        A logvar of inf takes an expert out, as where its modality is missing. One of -inf decides alone.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As ``help(agauss)`` says; for no experts, and where means and logvars are not equally many.
-
-    References
-    ----------
-    Hinton, "Training products of experts by minimizing contrastive divergence", 2002; Wu and Goodman, "Multimodal
-    generative models for scalable weakly-supervised learning", 2018.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from agauss import vae
-    >>> mean, logvar = vae.product_of_experts([np.array([1.0]), np.array([3.0])], [0.0, 0.0], prior=False)
-    >>> mean, np.exp(logvar)
-    (array([2.]), array([0.5]))
-    """
-    given, _ = _experts(means, logvars, prior)
-    with computing(given) as xp:
-        mean, logvar, _ = _product(xp, given)
-        return tuple(as_array(given, xp.astype(a, given.dtype)) for a in (mean, logvar))  # type: ignore[return-value]
-
-
-def product_of_experts_vjp(
-    means: Sequence[Array | Number] | Array,
-    logvars: Sequence[Array | Number] | Array,
-    *,
-    cotangent: tuple[Array | Number, Array | Number],
-    prior: bool = True,
-) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """Gradients of ``product_of_experts`` with respect to each mean and logvar, times the cotangents of its values.
-
-    With an expert's share w of the precision they are w, and for logvar w (mean of the product - its mean) from the
-    mean and w from the log-variance.
-
-    Examples
-    --------
-    >>> from agauss import vae
-    >>> d_means, d_logvars = vae.product_of_experts_vjp([1.0, 3.0], [0.0, 0.0], cotangent=(1.0, 0.0), prior=False)
-    >>> [float(g) for g in (*d_means, *d_logvars)]
-    [0.5, 0.5, 0.5, -0.5]
-    """
-    given, count = _experts(means, logvars, prior)
-    d_mean, d_logvar = pair(cotangent, "d_mean, d_logvar")
-    g_mean = pulled(d_mean, given.shape, given, "cotangent d_mean", given.dtype)
-    g_logvar = pulled(d_logvar, given.shape, given, "cotangent d_logvar", given.dtype)
-    with computing(given) as xp:
-        mean, _, shares = _product(xp, given)
-        by_mean, by_logvar = [], []
-        for own, share, of_mean, of_logvar in zip(
-            wide(given)[::2], shares, given.arrays[::2], given.arrays[1::2], strict=True
-        ):
-            by_mean.append(shaped(given, share * g_mean, of_mean))
-            by_logvar.append(shaped(given, share * (g_mean * (mean - own) + g_logvar), of_logvar))
-        return tuple(by_mean[:count]), tuple(by_logvar[:count])
-
-
-def _experts(means: Any, logvars: Any, prior: bool) -> tuple[Operands, int]:
-    """The mean and the logvar of each expert in turn, the prior's last, and how many experts there are without it."""
-    if not hasattr(means, "__len__") or not hasattr(logvars, "__len__"):
-        raise TypeError(f"means and logvars must be sequences; got {type(means).__name__}, {type(logvars).__name__}")
-    count = len(means)
-    if count == 0 or len(logvars) != count:
-        raise ValueError(f"means and logvars must be of as many experts, at least 1; got {count} and {len(logvars)}")
-    names, values = [], []
-    for k in range(count):
-        names += [f"means[{k}]", f"logvars[{k}]"]
-        values += [means[k], logvars[k]]
-    if prior:
-        names, values = [*names, "the prior's mean", "the prior's logvar"], [*values, 0.0, 0.0]
-    return operands(names, values), count
-
-
-def _product(xp: Any, given: Operands) -> tuple[Any, Any, list[Any]]:
-    """The product's mean and logvar, and each expert's share of the precision."""
-    arrays = [xp.broadcast_to(a, given.shape) for a in wide(given)]
-    means, logvars = arrays[::2], arrays[1::2]
-    least = logvars[0]
-    for logvar in logvars[1:]:
-        least = xp.where(logvar < least, logvar, least)
-    zero = xp.zeros_like(least)
-    unit = xp.where(xp.abs(least) == float("inf"), zero, least)
-    # The most precise less itself is 0, were its variance 0 or infinite.
-    precisions = [xp.exp(xp.where(logvar == least, zero, unit - logvar)) for logvar in logvars]
-    total = sum(precisions[1:], precisions[0])
-    shares = [precision / total for precision in precisions]
-    mean = zero
-    for own, share in zip(means, shares, strict=True):
-        mean = mean + share * own
-    return mean, least - xp.log(total), shares
+__all__ = ["interpolate", "interpolate_vjp", "slerp", "slerp_vjp"]
 
 
 def interpolate(
@@ -176,14 +56,14 @@ def interpolate(
     array([0., 1., 2.])
     """
     given = _ends(q0, q1, path)
-    t = fraction(t, given)
-    rank, shift = len(given.shape), t.ndim
+    at = fraction(t, given)
+    rank, shift = len(given.shape), at.ndim
     with computing(given) as xp:
         mean0, logvar0, mean1, logvar1 = [xp.broadcast_to(a, given.shape) for a in wide(given)]
-        t = trailing(xp, t, shift + rank)
-        mean, logvar = (1 - t) * mean0 + t * mean1, (1 - t) * logvar0 + t * logvar1
+        at = trailing(xp, at, shift + rank)
+        mean, logvar = (1 - at) * mean0 + at * mean1, (1 - at) * logvar0 + at * logvar1
         if path == "wasserstein":
-            logvar = _between(xp, logvar0, logvar1, t)[0]
+            logvar = _between(xp, logvar0, logvar1, at)[0]
         mean, logvar = xp.astype(mean, given.dtype), xp.astype(logvar, given.dtype)
     axes = tuple(shift + axis for axis in q0.event_axes)
     return type(q0).from_mean_logvar(mean, logvar, q0.deterministic, bounds=q0.bounds, event_axes=axes)
@@ -210,18 +90,18 @@ def interpolate_vjp(
     [0.75, 1.5, 0.25, 0.5]
     """
     given = _ends(q0, q1, path)
-    t = fraction(t, given)
-    shape = (*t.shape, *given.shape)
+    at = fraction(t, given)
+    shape = (*at.shape, *given.shape)
     d_mean, d_logvar = pair(cotangent, "d_mean, d_logvar")
     g_mean = pulled(d_mean, shape, given, "cotangent d_mean", given.dtype)
     g_logvar = pulled(d_logvar, shape, given, "cotangent d_logvar", given.dtype)
     with computing(given) as xp:
         logvar0, logvar1 = (xp.broadcast_to(a, given.shape) for a in wide(given)[1::2])
-        t = trailing(xp, t, len(shape))
-        shares = _between(xp, logvar0, logvar1, t)[1:] if path == "wasserstein" else (1 - t, t)
-        found = ((1 - t) * g_mean, shares[0] * g_logvar, t * g_mean, shares[1] * g_logvar)
+        at = trailing(xp, at, len(shape))
+        shares = _between(xp, logvar0, logvar1, at)[1:] if path == "wasserstein" else (1 - at, at)
+        found = ((1 - at) * g_mean, shares[0] * g_logvar, at * g_mean, shares[1] * g_logvar)
         full = [xp.broadcast_to(g, shape) for g in found]
-        return tuple(shaped(given, g, a) for g, a in zip(full, given.arrays, strict=True))  # type: ignore[return-value]
+        return tuple(shaped(given, g, a) for g, a in zip(full, given.arrays, strict=True))
 
 
 def _ends(q0: Any, q1: Any, path: str) -> Operands:
@@ -283,12 +163,12 @@ def slerp(z0: Array, z1: Array, t: Number | Sequence[float] | AnyArray) -> Array
            [0.   , 1.   ]])
     """
     given = _vectors(z0, z1)
-    t = fraction(t, given)
+    at = fraction(t, given)
     with computing(given) as xp:
         a, b = [xp.broadcast_to(z, given.shape) for z in wide(given)]
         w = _angle(xp, given, a, b)[0]
-        t = trailing(xp, t, t.ndim + a.ndim)
-        return as_array(given, xp.astype(_arc(xp, w, 1 - t)[0] * a + _arc(xp, w, t)[0] * b, given.dtype))
+        at = trailing(xp, at, at.ndim + a.ndim)
+        return as_array(given, xp.astype(_arc(xp, w, 1 - at)[0] * a + _arc(xp, w, at)[0] * b, given.dtype))
 
 
 def slerp_vjp(
@@ -302,21 +182,21 @@ def slerp_vjp(
     >>> from agauss import vae
     >>> d_z0, d_z1 = vae.slerp_vjp(np.array([1.0, 0.0]), np.array([2.0, 0.0]), 0.25, cotangent=1.0)
     >>> d_z0
-    array([0.75, 1.  ])
+    array([0.75, 0.75])
     """
     given = _vectors(z0, z1)
-    t = fraction(t, given)
-    shape = (*t.shape, *given.shape)
+    at = fraction(t, given)
+    shape = (*at.shape, *given.shape)
     g = pulled(cotangent, shape, given, dtype=given.dtype)
     with computing(given) as xp:
         a, b = [xp.broadcast_to(z, given.shape) for z in wide(given)]
         w, by_a, by_b = _angle(xp, given, a, b)
-        t = trailing(xp, t, len(shape))
-        (to_a, to_a_by_w), (to_b, to_b_by_w) = _arc(xp, w, 1 - t), _arc(xp, w, t)
+        at = trailing(xp, at, len(shape))
+        (to_a, to_a_by_w), (to_b, to_b_by_w) = _arc(xp, w, 1 - at), _arc(xp, w, at)
         axes = tuple(axis - a.ndim + len(shape) for axis in _events(a.ndim))
         by_w = xp.sum(g * (to_a_by_w * a + to_b_by_w * b), axis=axes, keepdims=True)
         full = [xp.broadcast_to(d, shape) for d in (to_a * g + by_w * by_a, to_b * g + by_w * by_b)]
-        return tuple(shaped(given, d, z) for d, z in zip(full, given.arrays, strict=True))  # type: ignore[return-value]
+        return tuple(shaped(given, d, z) for d, z in zip(full, given.arrays, strict=True))
 
 
 def _vectors(z0: Any, z1: Any) -> Operands:

@@ -6,12 +6,11 @@ All values are for one datum, in nats: sums over pixels and latents were made be
 
 from __future__ import annotations  # help() shows them as they are written
 
-from math import prod
 from typing import Any, Literal
 
 from agauss.arrays import Operands, Shape, operands
 from agauss.typing import Array, Number
-from agauss.vae.arguments import as_array, computing, not_negative, one_of, pulled, shaped, whole, wide
+from agauss.vae.arguments import as_array, computing, not_negative, one_of, pulled, shaped, trailing, whole, wide
 
 __all__ = ["elbo", "elbo_vjp", "free_bits", "free_bits_vjp", "kl_capacity", "kl_capacity_vjp"]
 
@@ -227,12 +226,13 @@ def free_bits_vjp(
         g = pulled(cotangent, tuple(parts.shape[:-1]), given)[..., None]
         if over == "batch":
             g = g / given.shape[0]
-        slope = xp.where(parts >= least, g, xp.zeros_like(g))[..., None]
-        return (shaped(given, xp.reshape(xp.broadcast_to(slope, split), given.shape), given.arrays[0]),)
+        slope = xp.broadcast_to(xp.where(parts >= least, g, xp.zeros_like(g))[..., None], split)
+        slope = trailing(xp, xp.reshape(slope, given.shape[:2]), len(given.shape))
+        return (shaped(given, xp.broadcast_to(slope, given.shape), given.arrays[0]),)
 
 
 def _groups(kl: Any, floor: Any, over: str, groups: int | None) -> tuple[Operands, Any, Shape]:
-    """The KL of each group, of the batch's mean or of each datum, and the shape that has an axis for the groups."""
+    """The KL of each group, of the batch's mean or of each datum, and the shape (B, groups, channels of one)."""
     one_of("over", over, ("batch", "sample"))
     not_negative("floor", floor)
     given = operands(("kl_per_latent", "floor"), (kl, floor))
@@ -245,9 +245,10 @@ def _groups(kl: Any, floor: Any, over: str, groups: int | None) -> tuple[Operand
     count = whole("groups", groups, 1) if groups is not None else channels if over == "batch" else 1
     if count and channels % count:
         raise ValueError(f"groups must divide the {channels} channels along axis 1; got {count}")
-    split = shape[0], count, prod(shape[1:]) // max(1, count)
+    split = shape[0], count, channels // max(1, count)
     with computing(given) as xp:
-        parts = xp.sum(xp.reshape(wide(given)[0], split), axis=-1, dtype=given.library.widest)
+        parts = xp.sum(wide(given)[0], axis=tuple(range(2, len(shape))), dtype=given.library.widest)
+        parts = xp.sum(xp.reshape(parts, split), axis=-1)
         if over == "batch":
             parts = xp.mean(parts, axis=0)
         return given, xp.astype(parts, given.wide), split

@@ -48,9 +48,10 @@ def anomaly(elbo: Array, reference: Array) -> Array:
     known = operands(("reference",), (reference,))
     if 0 in known.shape:
         raise ValueError(f"reference must not be empty; got shape {known.shape}")
-    operands(("elbo", "reference"), (given.arrays[0], known.arrays[0].reshape(-1)[:1]))  # of one library and dtype
+    values = known.library.xp.reshape(wide(known)[0], (-1,))
+    operands(("elbo", "reference"), (given.arrays[0], known.library.xp.reshape(known.arrays[0], (-1,))[:1]))
     with computing(given) as xp:
-        scores, values = xp.reshape(wide(given)[0], (-1,)), xp.reshape(wide(known)[0], (-1,))
+        scores = xp.reshape(wide(given)[0], (-1,))
         missing = xp.isnan(values)
         ordered = xp.sort(xp.where(missing, xp.full_like(values, float("inf")), values))
         n = xp.sum(xp.astype(~missing, given.wide))

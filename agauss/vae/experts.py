@@ -5,7 +5,7 @@ from __future__ import annotations  # help() shows them as they are written
 from collections.abc import Sequence
 from typing import Any
 
-from agauss.arrays import Operands, operands
+from agauss.arrays import Operands, library_of, operands
 from agauss.typing import Array, Number
 from agauss.vae.arguments import as_array, computing, pair, pulled, shaped, wide
 
@@ -92,18 +92,24 @@ def product_of_experts_vjp(
 
 def _experts(means: Any, logvars: Any, prior: bool) -> tuple[Operands, int]:
     """The mean and the logvar of each expert in turn, the prior's last, and how many experts there are without it."""
-    if not hasattr(means, "__len__") or not hasattr(logvars, "__len__"):
-        raise TypeError(f"means and logvars must be sequences; got {type(means).__name__}, {type(logvars).__name__}")
-    count = len(means)
-    if count == 0 or len(logvars) != count:
-        raise ValueError(f"means and logvars must be of as many experts, at least 1; got {count} and {len(logvars)}")
+    count, logvar_count = _count("means", means), _count("logvars", logvars)
+    if count == 0 or logvar_count != count:
+        raise ValueError(f"means and logvars must be of as many experts, at least 1; got {count} and {logvar_count}")
     names, values = [], []
     for k in range(count):
         names += [f"means[{k}]", f"logvars[{k}]"]
-        values += [means[k], logvars[k]]
+        values += [x[k] if isinstance(x, (list, tuple)) else x[k, ...] for x in (means, logvars)]
     if prior:
         names, values = [*names, "the prior's mean", "the prior's logvar"], [*values, 0.0, 0.0]
     return operands(names, values), count
+
+
+def _count(name: str, experts: Any) -> int:
+    if isinstance(experts, (list, tuple)):
+        return len(experts)
+    if library_of(experts) is None or not experts.shape:
+        raise TypeError(f"{name} must be a list, a tuple or an array of experts; got {type(experts).__name__}")
+    return int(experts.shape[0])
 
 
 def _product(xp: Any, given: Operands) -> tuple[Any, Any, list[Any]]:
@@ -114,7 +120,7 @@ def _product(xp: Any, given: Operands) -> tuple[Any, Any, list[Any]]:
     for logvar in logvars[1:]:
         least = xp.where(logvar < least, logvar, least)
     zero = xp.zeros_like(least)
-    unit = xp.where(xp.abs(least) == float("inf"), zero, least)
+    unit = xp.where(least == float("inf"), zero, least)
     # The most precise less itself is 0, were its variance 0 or infinite.
     precisions = [xp.exp(xp.where(logvar == least, zero, unit - logvar)) for logvar in logvars]
     total = sum(precisions[1:], precisions[0])

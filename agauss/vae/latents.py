@@ -57,16 +57,15 @@ def interpolate(
     """
     given = _ends(q0, q1, path)
     at = fraction(t, given)
-    rank, shift = len(given.shape), at.ndim
     with computing(given) as xp:
         mean0, logvar0, mean1, logvar1 = [xp.broadcast_to(a, given.shape) for a in wide(given)]
-        at = trailing(xp, at, shift + rank)
+        at = trailing(xp, at, at.ndim + len(given.shape))
         mean, logvar = (1 - at) * mean0 + at * mean1, (1 - at) * logvar0 + at * logvar1
         if path == "wasserstein":
             logvar = _between(xp, logvar0, logvar1, at)[0]
         mean, logvar = xp.astype(mean, given.dtype), xp.astype(logvar, given.dtype)
-    axes = tuple(shift + axis for axis in q0.event_axes)
-    return type(q0).from_mean_logvar(mean, logvar, q0.deterministic, bounds=q0.bounds, event_axes=axes)
+    # Event axes are counted from the end.
+    return type(q0).from_mean_logvar(mean, logvar, q0.deterministic, bounds=q0.bounds, event_axes=q0.event_axes)
 
 
 def interpolate_vjp(
@@ -243,6 +242,6 @@ def _arc(xp: Any, w: Any, share: Any) -> tuple[Any, Any]:
     lead = share * (1 - square) * w
     series = share + lead * w / 6 + lead * w**3 * (7 - 3 * square) / 360
     slope = lead / 3 + lead * w**2 * (7 - 3 * square) / 90
-    ratio = xp.sin(share * angle) / sine
+    ratio = xp.where(share == 1, xp.ones_like(w), xp.sin(share * angle) / sine)  # XLA divides by a rounded inverse
     exact = (share * xp.cos(share * angle) - ratio * xp.cos(angle)) / sine
     return xp.where(small, series, ratio), xp.where(small, slope, exact)

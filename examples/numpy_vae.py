@@ -155,7 +155,7 @@ def main():
 
     diagnostics = vae.Diagnostics(schedule=BETA, step=STEPS)
     diagnostics.update(model.posterior(held_out), log_likelihood)
-    print(diagnostics.result().verdict)
+    print(diagnostics.result())
 
     start, end = model.posterior(held_out[:1]), model.posterior(held_out[1:2])
     between = vae.interpolate(start, end, np.linspace(0, 1, 6), path="wasserstein")

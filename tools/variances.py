@@ -50,11 +50,8 @@ def main():
         there = estimates(samples, *true, x, weights)
         for (bound, name, far), (_, _, near) in zip(beside, there, strict=True):
             one, other = (g.var(0).sum() for g in (far, near))
-            print(
-                f"| {bound} | {name} | {samples} | {one:.3g} | {other:.2g} |"
-                if other > 1e-20
-                else f"| {bound} | {name} | {samples} | {one:.3g} | 0 |"
-            )
+            other = other if other > 1e-20 else 0  # but for rounding
+            print(f"| {bound} | {name} | {samples} | {one:.3g} | {other:.3g} |")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from one digit to another, and how odd noise looks to it. A second VAE has a pri
 
 import numpy as np
 from sklearn.datasets import load_digits
+from threadpoolctl import threadpool_limits
 
 import agauss as ag
 from agauss import vae
@@ -172,4 +173,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with threadpool_limits(1, user_api="blas"):  # whose threads make products as small as these no faster
+        main()

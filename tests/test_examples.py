@@ -47,6 +47,7 @@ def test_a_loop_of_vjps_trains_to_the_closed_form_optimum():
     assert above < 0.02
 
 
+@pytest.mark.slow
 @needs("sklearn")
 def test_the_numpy_vae_is_trained_and_judged():
     text = printed("numpy_vae.py")

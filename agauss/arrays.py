@@ -60,6 +60,16 @@ class Library:
         with self.on(x):  # CuPy's arithmetic loses subnormal numbers; PyTorch can differentiate this
             return self.xp.astype(self.xp.broadcast_to(x, shape), x.dtype)
 
+    def to_numpy(self, arrays: Sequence[Any]) -> list[Any]:
+        """The library's arrays as NumPy's; lazy ones are computed together, so that what they share is read once."""
+        if self.name == "dask":
+            from dask.base import compute
+
+            arrays = compute(*arrays)
+        if self.name == "torch":
+            arrays = [a.detach().cpu() for a in arrays]
+        return [a.get() if type(a).__module__.startswith("cupy") else np.asarray(a) for a in arrays]
+
     def shares_memory(self, a: Any, b: Any) -> bool:
         """Whether arrays of a library that fills may overlap."""
         return bool(self.xp.may_share_memory(a, b))

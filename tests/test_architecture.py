@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 import agauss as ag
-from agauss import ops
+from agauss import ops, vae
 from agauss.backends.cpu import cache
 
 PACKAGE = Path(ag.__file__).parent
@@ -31,6 +31,7 @@ LAYERS = (
     ("execution",),
     ("ops", "random"),
     ("distributions",),
+    ("vae",),
     ("versions", "explanation", "console"),
     ("agauss",),
     ("integrations", "cli", "conformance"),
@@ -182,7 +183,7 @@ def test_only_arrays_py_names_array_libraries(module):
 
 # The public names
 
-NAMESPACES = (ag, ag.random)
+NAMESPACES = (ag, ag.random, vae)
 
 
 def is_public(module):

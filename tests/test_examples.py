@@ -48,6 +48,21 @@ def test_a_loop_of_vjps_trains_to_the_closed_form_optimum():
     assert above < 0.02
 
 
+@pytest.mark.slow
+@needs("sklearn")
+def test_the_numpy_vae_is_trained_and_judged():
+    text = printed("numpy_vae.py")
+    elbo, bound, ceiling = numbers(
+        r"ELBO (-\d+\.\d+) nats a digit, IWAE bound (-\d+\.\d+), no model above (-\d+\.\d+)", text
+    )
+    # With no latents, an independent Bernoulli for each pixel has -26.67.
+    assert -26.67 < elbo < bound < ceiling
+    assert "not collapsed: all 10 latents have a variance of means over 0.01" in text
+    assert "warning" not in text
+    assert numbers(r"shuffled digits at most 0.05: (\d+)%", text) > [90]
+    assert numbers(r"with a prior for each label: held-out ELBO (-\d+\.\d+)", text)[0] > elbo + 1
+
+
 def test_the_cupy_loop_says_that_there_is_no_device():
     text = printed("cupy_training.py")
     assert text.startswith("nothing was trained: there is no CuPy with a CUDA device here")

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from agauss.backends.protocol import Noise
 from agauss.remembered import remembered
 from agauss.words import has_64_bits
 
@@ -37,6 +38,15 @@ class Library:
     def backend(self) -> Any:
         """What runs passes (backends/protocol.py) and, where it fills, has empty."""
         return self._load()
+
+    def words(self, noise: Noise, shape: Shape, like: Any) -> Any:
+        """The random bits of an array, as integers (``words`` of backends/array_api/backend.py)."""
+        from agauss.backends.array_api.backend import words
+
+        if self.name == "dask":
+            return self.backend.words(noise, shape, like)
+        with self.on(like):
+            return words(self.xp, noise, shape, like)
 
     @cached_property
     def triangular(self) -> Any:

@@ -39,14 +39,14 @@ class MultivariateNormal(Generic[Array]):
     Leading axes are the batch. Those of mean and L broadcast. ``kl``, ``log_prob`` and ``entropy`` have one value for
     each member of the batch, in nats, float32 or wider. float16 and bfloat16 are computed in float32.
 
-    In other libraries the diagonal is not checked, since looking at it may wait for a device. Where it is 0, or where it
-    is negative, values and gradients are NaN or infinite. NaN and inf never raise.
+    In other libraries the diagonal is not checked, since that may wait for a device. Where it is 0 or negative, values
+    and gradients are NaN or infinite. NaN and inf never raise.
 
     Triangular systems are solved by the library's own routine, and no matrix is inverted. NumPy has none, so its arrays
     are solved by Numba loops. CuPy's needs cuBLAS.
 
-    The `*_vjp` methods give the gradients with respect to the arguments, times a cotangent of the value. A gradient by L
-    is lower triangular. PyTorch and JAX can differentiate the other methods themselves.
+    The ``*_vjp`` methods give the gradients with respect to the arguments, times a cotangent of the value. That of L is
+    lower triangular. PyTorch and JAX can differentiate the other methods themselves.
 
     References
     ----------
@@ -382,8 +382,8 @@ class MultivariateNormal(Generic[Array]):
         bounds = other.bounds
         if other.deterministic:  # a point, which no bound may lift
             logvar2, bounds = self._library.xp.full_like(logvar2, -float("inf")), None
-        functions = (partial(function, bounds=bounds) for function in (maths.kl_diagonal, maths.kl_diagonal_vjp))
-        return _Pair(*functions, "(i),(i,i),(i),(i)", [mean2, logvar2], shape)
+        kl, kl_vjp = partial(maths.kl_diagonal, bounds=bounds), partial(maths.kl_diagonal_vjp, bounds=bounds)
+        return _Pair(kl, kl_vjp, "(i),(i,i),(i),(i)", [mean2, logvar2], shape)
 
     def _checked(self, mean2: Any) -> tuple[int, ...]:
         """The shape that another distribution's mean broadcasts to against the own one."""
@@ -421,7 +421,7 @@ def _with_matrices(mean: Any, name: str, matrices: Any) -> Operands:
     return Operands(given.library, [mean if own else given.arrays[0], matrices], given.shape)
 
 
-def _positive_diagonal(tril: np.ndarray) -> None:
+def _positive_diagonal(tril: Any) -> None:
     """Refuse a factor that is singular, or of which a column has the wrong sign. NaN passes."""
     bad = np.diagonal(tril, axis1=-2, axis2=-1) <= 0
     if bad.any():

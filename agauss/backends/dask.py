@@ -44,6 +44,23 @@ class Blocks:
     def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Any = None) -> None:
         return None
 
+    def words(self, noise: Noise, shape: Shape, like: Any) -> Any:
+        """The random bits of an array, as integers, in chunks of Dask's choice."""
+        axes, chunks = tuple(range(len(shape))), normalize_chunks("auto", shape, dtype=like.dtype)
+        inputs: list[Any] = [ArraySliceDep(chunks), axes]
+        if noise.index is not None:
+            inputs += [da.asarray(noise.index).rechunk(chunks[:1]), axes[:1]]
+        noise = noise._replace(index=None, strides=row_major(shape))
+        task = partial(_words_of_block, library_of=self.library_of, noise=noise, like=like._meta.sum())
+        return da.blockwise(
+            task,
+            axes,
+            *inputs,
+            token="words",
+            meta=meta_from_array(like._meta, len(shape), np.int64),
+            align_arrays=False,
+        )
+
     def by_events(self, function: Callable[..., Any], signature: str, arrays: Sequence[Any]) -> Any:
         """function(library, *blocks) for blocks that hold whole events; results have the dtype of the first array."""
         model, _ = _model(self.library_of, [a._meta for a in arrays], [a.size for a in arrays])
@@ -155,6 +172,15 @@ def _of_block(
     found.append(last)
     found = tuple([value for value in found if value is not None])
     return found[0] if len(found) == 1 else found
+
+
+def _words_of_block(
+    place: tuple[slice, ...], *index: Any, library_of: Callable[[Any], Any], noise: Noise, like: Any
+) -> Any:
+    """The random bits of a block, which lies at a place in the whole."""
+    library, (model,) = _of_one_library(library_of, [like])
+    noise = noise._replace(index=index[0] if index else None).at([own.start for own in place])
+    return library.words(noise, tuple([own.stop - own.start for own in place]), model)
 
 
 def _of_events(function: Callable[..., Any], library_of: Callable[[Any], Any], *blocks: Any) -> Any:

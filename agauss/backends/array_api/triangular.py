@@ -7,10 +7,11 @@ import numpy as np
 
 
 class Triangular:
-    """What backends/cpu/triangular.py has, for a namespace. ``solver(tril, columns, transposed)`` is the library's own.
+    """What backends/cpu/triangular.py has, for a namespace.
 
-    Both its arguments have the same leading axes. Without one, a library has its ``linalg.solve_triangular``, as PyTorch
-    has. The standard has none, so the last resort is substitution by halves.
+    ``solver(tril, columns, transposed)`` is the library's own; both arrays have the same leading axes. Without one, the
+    namespace may have ``linalg.solve_triangular``, as PyTorch's has. The standard has none, so the last resort is
+    substitution by halves.
     """
 
     def __init__(self, xp: Any, solver: Callable[[Any, Any, bool], Any] | None = None) -> None:

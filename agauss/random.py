@@ -135,14 +135,16 @@ def uniform(
     --------
     >>> import agauss as ag
     >>> ag.random.uniform(3, rng=1).round(3)
-    array([0.776, 0.115, 0.9  ], dtype=float32)
+    array([0.89 , 0.895, 0.586], dtype=float32)
     """
     library, model = namespace(xp), _model(namespace(xp), dtype, device)
     words, digits = _words(library, model, shape, rng, index), DIGITS[dtype_name(model.dtype)]
-    width = 64 if dtype_name(model.dtype) == "float64" else 32
+    wide = Operands(library, [model], ()).wide
+    width = 64 if dtype_name(wide) == "float64" else 32
     with library.on(model):
         leading = (words >> (width - digits)) & (2**digits - 1)
-        return library.xp.astype(leading, model.dtype) * 2.0**-digits
+        numbers = library.xp.astype(leading, wide) * 2.0**-digits
+        return numbers if numbers.dtype == model.dtype else library.xp.astype(numbers, model.dtype)
 
 
 def bits(

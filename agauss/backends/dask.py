@@ -50,7 +50,7 @@ class Blocks:
         inputs: list[Any] = [ArraySliceDep(chunks), axes]
         if noise.index is not None:
             inputs += [da.asarray(noise.index).rechunk(chunks[:1]), axes[:1]]
-        noise = noise._replace(index=None, strides=row_major(shape))
+        noise = noise._replace(index=None, strides=row_major(shape) or None)
         task = partial(_words_of_block, library_of=self.library_of, noise=noise, like=like._meta.sum())
         return da.blockwise(
             task,

@@ -206,6 +206,8 @@ def outer(lib: Library, v: Any, w: Any, tril: Any) -> Any:
 def stacked(lib: Library, v: Any, tril: Any) -> Any:
     """Vectors (..., D) as rows (..., N, D), N for each L: those along leading axes that L has not."""
     xp, batch, d = lib.xp, tuple(tril.shape[:-2]), v.shape[-1]
+    if tuple(v.shape[:-1]) == batch:
+        return v[..., None, :]
     full = np.broadcast_shapes(tuple(v.shape[:-1]), batch)
     n = len(full) - len(batch)
     rows = xp.reshape(xp.broadcast_to(v, (*full, d)), (prod(full[:n]), *full[n:], d))
@@ -214,7 +216,10 @@ def stacked(lib: Library, v: Any, tril: Any) -> Any:
 
 def unstacked(lib: Library, rows: Any, v: Any, tril: Any) -> Any:
     """What was made of stacked(v), as vectors again."""
-    shape = np.broadcast_shapes(tuple(v.shape[:-1]), tuple(tril.shape[:-2]))
+    own, batch = tuple(v.shape[:-1]), tuple(tril.shape[:-2])
+    if own == batch:
+        return rows[..., 0, :]
+    shape = np.broadcast_shapes(own, batch)
     return lib.xp.reshape(lib.xp.moveaxis(rows, -2, 0), (*shape, v.shape[-1]))
 
 

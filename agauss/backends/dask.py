@@ -46,11 +46,13 @@ class Blocks:
 
     def words(self, noise: Noise, shape: Shape, like: Any) -> Any:
         """The random bits of an array, as integers, in chunks of Dask's choice."""
+        if shape == ():
+            return self.words(noise, (1,), like).reshape(())
         axes, chunks = tuple(range(len(shape))), normalize_chunks("auto", shape, dtype=like.dtype)
         inputs: list[Any] = [ArraySliceDep(chunks), axes]
         if noise.index is not None:
             inputs += [da.asarray(noise.index).rechunk(chunks[:1]), axes[:1]]
-        noise = noise._replace(index=None, strides=row_major(shape) or None)
+        noise = noise._replace(index=None, strides=row_major(shape))
         task = partial(_words_of_block, library_of=self.library_of, noise=noise, like=like._meta.sum())
         return da.blockwise(
             task,

@@ -38,7 +38,7 @@ def outer(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     steps.step("Numba loops", "outer", rows.dtype.name, "numpy")
     batch = np.broadcast_shapes(rows.shape[:-2], others.shape[:-2])
     n, d = rows.shape[-2:]
-    rows, others = (_adjacent(np.broadcast_to(a, (*batch, n, d))) for a in (rows, others))
+    rows, others = (_adjacent(_broadcast(a, (*batch, n, d))) for a in (rows, others))
     out = np.empty((*batch, d, d), rows.dtype)
     _run("outer", rows.dtype, [0, 0, address(rows), address(others), address(out), n, d], prod(batch) * d, n * d)
     return out
@@ -56,15 +56,19 @@ def _by_rows(name: str, tril: np.ndarray, rows: np.ndarray) -> np.ndarray:
     steps.step("Numba loops", name, rows.dtype.name, "numpy")
     batch = np.broadcast_shapes(tril.shape[:-2], rows.shape[:-2])
     n, d = rows.shape[-2:]
-    rows, matrices = _adjacent(np.broadcast_to(rows, (*batch, n, d))), _adjacent(tril)
-    places = np.arange(prod(tril.shape[:-2])).reshape(tril.shape[:-2])
-    places = np.ascontiguousarray(np.broadcast_to(places, batch), np.int64)
+    rows, matrices = _adjacent(_broadcast(rows, (*batch, n, d))), _adjacent(tril)
+    places = np.arange(prod(tril.shape[:-2]), dtype=np.int64).reshape(tril.shape[:-2])
+    places = _adjacent(_broadcast(places, batch))
     if matrices is not tril:
         steps.copy("the matrices: their rows are not adjacent in memory")
     out = np.empty(rows.shape, rows.dtype)
     words = [address(matrices), address(places), address(rows), 0, address(out), n, d]
     _run(name, rows.dtype, words, prod(batch) * n, d * d)
     return out
+
+
+def _broadcast(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return a if a.shape == shape else np.broadcast_to(a, shape)
 
 
 def _adjacent(a: np.ndarray) -> np.ndarray:

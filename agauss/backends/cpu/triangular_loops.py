@@ -4,34 +4,50 @@ A loop is a C function (descriptor, first task, last task) that any thread may c
 result depends neither on the vector width nor on the threads.
 """
 
+from llvmlite import ir
 from numba import cfunc, types
-from numba.extending import register_jitable
+from numba.core import cgutils
+from numba.extending import intrinsic, register_jitable
 
 from agauss.backends.cpu.memory import advance, pointer
 
 # Of the vector of int64 that a loop reads: addresses, then extents.
 MATRICES, PLACES, ROWS, OTHERS, OUT, N, D = range(7)
+LANES = 16  # adjacent elements that are added up apart
 SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64)
 
 
+@intrinsic
+def lane_dot(typing_context, a, b, blocks):
+    """The sum of a[k] b[k] over blocks of LANES numbers: each lane's, and then the lanes by halves."""
+
+    def codegen(context, builder, signature, args):
+        number, align = context.get_data_type(a.dtype), a.dtype.bitwidth // 8
+        lanes, width = ir.VectorType(number, LANES), LANES
+        vectors = [builder.bitcast(pointer, lanes.as_pointer()) for pointer in args[:2]]
+        partial = cgutils.alloca_once(builder, lanes)
+        builder.store(ir.Constant(lanes, None), partial)
+        with cgutils.for_range(builder, args[2]) as loop:
+            x, y = (builder.load(builder.gep(vector, [loop.index]), align=align) for vector in vectors)
+            builder.store(builder.fadd(builder.load(partial), builder.fmul(x, y)), partial)
+        total = builder.load(partial)
+        while width > 1:
+            width //= 2
+            halves = [ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(k, k + width))) for k in (0, width)]
+            total = builder.fadd(*[builder.shuffle_vector(total, total, half) for half in halves])
+        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+
+    return a.dtype(a, b, types.int64), codegen
+
+
 @register_jitable
-def dot(a, b, n, zero):
-    """The sum of a[k] b[k] for k under n, in eight lanes."""
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = zero
-    whole = n - n % 8
-    for k in range(0, whole, 8):
-        s0 += a[k] * b[k]
-        s1 += a[k + 1] * b[k + 1]
-        s2 += a[k + 2] * b[k + 2]
-        s3 += a[k + 3] * b[k + 3]
-        s4 += a[k + 4] * b[k + 4]
-        s5 += a[k + 5] * b[k + 5]
-        s6 += a[k + 6] * b[k + 6]
-        s7 += a[k + 7] * b[k + 7]
-    rest = zero
-    for k in range(whole, n):
-        rest += a[k] * b[k]
-    return (((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))) + rest
+def dot(a, b, n):
+    """The sum of a[k] b[k] for k under n."""
+    blocks = n // LANES
+    total = lane_dot(a, b, blocks)
+    for k in range(blocks * LANES, n):
+        total += a[k] * b[k]
+    return total
 
 
 @register_jitable
@@ -47,7 +63,7 @@ def _product(zero):
         for task in range(begin, end):
             tril, row, out = parts(d, task, zero)
             for i in range(d[D]):
-                out[i] = dot(advance(tril, i * d[D]), row, i + 1, zero)
+                out[i] = dot(advance(tril, i * d[D]), row, i + 1)
 
     return loop
 
@@ -61,7 +77,7 @@ def _solve(zero):
                 out[first] = zero
                 first += 1
             for i in range(first, d[D]):
-                known = dot(advance(tril, i * d[D] + first), advance(out, first), i - first, zero)
+                known = dot(advance(tril, i * d[D] + first), advance(out, first), i - first)
                 out[i] = (row[i] - known) / tril[i * d[D] + i]
 
     return loop

@@ -21,12 +21,20 @@ from agauss.backends.cpu import threads as _threads  # noqa: F401, to see forks 
 from agauss.distributions import DiagonalGaussianDistribution as DiagonalGaussianDistribution
 from agauss.distributions import DiracDistribution as DiracDistribution
 from agauss.explanation import explain as explain
+from agauss.multivariate import MultivariateNormal as MultivariateNormal
 from agauss.ops import *
 from agauss.versions import show_versions as show_versions
 
 __version__ = "0.1.0"
 
-_others = ["DiagonalGaussianDistribution", "DiracDistribution", "explain", "random", "show_versions"]
+_others = [
+    "DiagonalGaussianDistribution",
+    "DiracDistribution",
+    "MultivariateNormal",
+    "explain",
+    "random",
+    "show_versions",
+]
 _names = sorted([*ops.NAMES, *_others])
 if not _typing.TYPE_CHECKING:  # type checkers go by the imports
     __all__ = _names

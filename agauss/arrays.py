@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from agauss.backends.protocol import Noise
 from agauss.remembered import remembered
 from agauss.words import has_64_bits
 
@@ -37,6 +38,28 @@ class Library:
     def backend(self) -> Any:
         """What runs passes (backends/protocol.py) and, where it fills, has empty."""
         return self._load()
+
+    def words(self, noise: Noise, shape: Shape, like: Any) -> Any:
+        """The random bits of an array, as integers (``words`` of backends/array_api/backend.py)."""
+        from agauss.backends.array_api.backend import words
+
+        if self.name == "dask":
+            return self.backend.words(noise, shape, like)
+        with self.on(like):
+            return words(self.xp, noise, shape, like)
+
+    @cached_property
+    def triangular(self) -> Any:
+        """What applies and solves lower triangular matrices (backends/array_api/triangular.py)."""
+        return _triangular(self)
+
+    def by_events(self, function: Callable[..., Any], signature: str, *arrays: Any) -> Any:
+        """function(library, *arrays), whose axes the signature names as NumPy's generalised ufuncs do: by blocks that
+        hold whole events, where the library's arrays are of blocks."""
+        if self.name == "dask":
+            return self.backend.by_events(function, signature, arrays)
+        with self.on(arrays[0]), np.errstate(all="ignore"):  # inf and NaN are results, not accidents
+            return function(self, *arrays)
 
     @property
     def widest(self) -> Any:
@@ -118,6 +141,24 @@ def _blocks() -> Any:
     from agauss.backends.dask import Blocks
 
     return Blocks(library_of)
+
+
+def _triangular(library: Library) -> Any:
+    if library is NUMPY:
+        from agauss.backends.cpu import triangular
+
+        return triangular
+    from agauss.backends.array_api.triangular import Triangular
+
+    if library.name.startswith("jax"):
+        from agauss.backends.jax import solve_triangular
+
+        return Triangular(library.xp, solve_triangular)
+    if library.name == "cupy":
+        from agauss.backends.cuda.triangular import solve_triangular
+
+        return Triangular(library.xp, solve_triangular)
+    return Triangular(library.xp)
 
 
 READ_ONLY = ("jax", "dask", "autograd")  # libraries without arrays that can be written in place

@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, Self
 import numpy as np
 
 from agauss import ops
-from agauss.arrays import NUMPY, Operands, dtype_name, floating, library_of, operands
+from agauss.arrays import NUMPY, Operands, dtype_name, floating, is_number, library_of, operands
 from agauss.execution import check_out
 from agauss.keys import as_key
 from agauss.options import (
@@ -22,6 +22,8 @@ from agauss.options import (
 )
 from agauss.remembered import remembered
 from agauss.typing import Array, Bounds, Index, Number, Rng
+
+SECONDS = ("logvar", "std", "var", "logstd", "softplus")  # what the second half of stored moments may hold
 
 
 class DiagonalGaussianDistribution(Generic[Array]):
@@ -107,13 +109,22 @@ class DiagonalGaussianDistribution(Generic[Array]):
         deterministic: bool = False,
         *,
         axis: int = 1,
-        second: Literal["logvar", "std", "var"] = "logvar",
+        second: Literal["logvar", "std", "var", "logstd", "softplus"] = "logvar",
+        floor: Number = 0.0,
         bounds: Bounds = DEFAULT_LIMITS,
         event_axes: int | Sequence[int] | None = None,
     ) -> Self:
-        """From stored moments, whose second half holds what ``second`` says: "logvar", "std" or "var".
+        """From stored moments, whose second half holds what ``second`` says.
 
-        A std or var of 0 is a log-variance of -inf, which the lower bound replaces. A negative one gives NaN.
+        "logvar", "std" and "var" are themselves, and "logstd" is half the log-variance. Of "softplus", the std is
+        ``log(1 + exp(second half)) + floor``. Stable Audio's autoencoder stores that, with a floor of 1e-4.
+
+        A std or var of 0 is a log-variance of -inf, which the lower bound replaces. A negative one gives NaN. ``floor``
+        is for "softplus" alone; it is not negative.
+
+        References
+        ----------
+        Evans, Parker, Carr, Zukowski, Taylor and Pons, "Stable Audio Open", 2024, and its autoencoder's source.
 
         Examples
         --------
@@ -121,12 +132,20 @@ class DiagonalGaussianDistribution(Generic[Array]):
         >>> q = ag.DiagonalGaussianDistribution.from_moments(np.array([[1.0, 2.0]]), second="std")
         >>> q.mean, q.std
         (array([[1.]]), array([[2.]]))
+        >>> q = ag.DiagonalGaussianDistribution.from_moments(np.array([[1.0, 0.0]]), second="softplus", floor=1e-4)
+        >>> q.std.round(4)
+        array([[0.6932]])
         """
-        if second not in ("logvar", "std", "var"):
-            raise ValueError(f'second must be "logvar", "std" or "var"; got {second!r}')
+        if second not in SECONDS:
+            names = ", ".join(f'"{name}"' for name in SECONDS[:-1])
+            raise ValueError(f'second must be {names} or "{SECONDS[-1]}"; got {second!r}')
+        if not is_number(floor):
+            raise TypeError(f"floor must be a real number; got {type(floor).__name__}")
+        if not (floor == 0 or (second == "softplus" and 0 < floor < float("inf"))):
+            raise ValueError(f'floor must be finite and at least 0, and 0 but for second="softplus"; got {floor!r}')
         mean, spread = halves(moments, axis, "moments")
         if second != "logvar":
-            spread = _scaled_log(spread, 2.0 if second == "std" else 1.0)
+            spread = _logvar_of(spread, second, float(floor))
         return cls.from_mean_logvar(mean, spread, deterministic, bounds=bounds, event_axes=event_axes)
 
     def _set(
@@ -390,11 +409,22 @@ def _full(given: Operands, shape: tuple[int, ...], value: float) -> Any:
         return given.library.xp.full(shape, value, dtype=given.wide, **options)
 
 
-def _scaled_log(x: Any, factor: float) -> Any:
-    """factor * log(x), by way of float32 for half types."""
+def _logvar_of(x: Any, second: str, floor: float) -> Any:
+    """The log-variance that stored moments stand for, by way of float32 for half types."""
     given = operands(("moments",), (x,))
     xp = given.library.xp
     with np.errstate(all="ignore"), given.library.on(x):
         wide = x if x.dtype == given.wide else xp.astype(x, given.wide)
-        result = factor * xp.log(wide)
+        if second == "logstd":
+            result = 2.0 * wide
+        elif second == "softplus":
+            result = 2.0 * _log_softplus(xp, wide, floor)
+        else:
+            result = (2.0 if second == "std" else 1.0) * xp.log(wide)
         return result if result.dtype == x.dtype else xp.astype(result, x.dtype)
+
+
+def _log_softplus(xp: Any, x: Any, floor: float) -> Any:
+    """log(log(1 + exp(x)) + floor), which without a floor is x itself to all digits where exp(x) is tiny."""
+    found = xp.log(xp.where(x > 0.0, x, 0.0 * x) + xp.log1p(xp.exp(-xp.abs(x))) + floor)
+    return found if floor else xp.where(x < -40.0, x, found)

@@ -1,4 +1,4 @@
-"""Keys, Philox and standard normal arrays, for users; maths/noise.py has the noise's arithmetic."""
+"""Keys, Philox and arrays of noise, for users; maths/noise.py has the noise's arithmetic."""
 
 from __future__ import annotations  # help() shows them as they are written
 
@@ -8,16 +8,20 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from agauss.arrays import FLOATING, Library, Operands, broadcast, floating, namespace
+from agauss.arrays import FLOATING, Library, Operands, broadcast, dtype_name, floating, namespace
+from agauss.backends.protocol import Noise
 from agauss.execution import draws
-from agauss.keys import Key
+from agauss.keys import Key, as_key
 from agauss.maths import noise
 from agauss.operations import NOISE
-from agauss.options import sizes_of
-from agauss.typing import Rng
+from agauss.options import check_index, sizes_of
+from agauss.typing import Index, Rng
 from agauss.words import ArrayMaths
 
-__all__ = ["Key", "normal", "philox4x32"]
+__all__ = ["Key", "bits", "normal", "philox4x32", "uniform"]
+
+# Of each dtype, how many leading bits of its word a uniform number takes: all that the dtype holds below 1.
+DIGITS = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 
 
 def __dir__() -> list[str]:
@@ -30,16 +34,31 @@ def normal(
     *,
     rng: Rng,
     dtype: Any = "float32",
+    index: Index = None,
     device: Any = None,
     xp: None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]: ...
 @overload
 def normal(
-    shape: int | Sequence[int], *, rng: Rng, dtype: Any = "float32", device: Any = None, xp: Any, out: Any = None
+    shape: int | Sequence[int],
+    *,
+    rng: Rng,
+    dtype: Any = "float32",
+    index: Index = None,
+    device: Any = None,
+    xp: Any,
+    out: Any = None,
 ) -> Any: ...
 def normal(
-    shape: int | Sequence[int], *, rng: Rng, dtype: Any = "float32", device: Any = None, xp: Any = None, out: Any = None
+    shape: int | Sequence[int],
+    *,
+    rng: Rng,
+    dtype: Any = "float32",
+    index: Index = None,
+    device: Any = None,
+    xp: Any = None,
+    out: Any = None,
 ) -> Any:
     """Standard normal noise: the eps of ``sample``, the same on every device and for any number of threads.
 
@@ -53,6 +72,8 @@ def normal(
         None takes fresh entropy; a Generator is advanced by one draw.
     dtype : a floating dtype of ``xp``, or its name
         float16, bfloat16 and float32 hold the same noise, rounded; float64 has noise of its own.
+    index : integers, shape (B,), or uint32, shape (B, 2), optional
+        The ids of the samples along the first axis, 0 ... B - 1 by default; see ``agauss.sample``.
     device, xp
         Where to make the array, and the array namespace to make it in; NumPy by default.
     out : array, optional
@@ -78,7 +99,99 @@ def normal(
     library = namespace(xp)
     sizes = sizes_of(shape, "shape")
     given = Operands(library, [_model(library, dtype, device)], sizes)
-    return draws(NOISE, given, (), rng=rng, index=None, out=out)
+    return draws(NOISE, given, (), rng=rng, index=index, out=out)
+
+
+def uniform(
+    shape: int | Sequence[int],
+    *,
+    rng: Rng,
+    dtype: Any = "float32",
+    index: Index = None,
+    device: Any = None,
+    xp: Any = None,
+) -> Any:
+    """Uniform numbers in [0, 1): of each element's word the leading bits, as many as the dtype holds below 1.
+
+    An element's word is that of ``bits``: of 64 bits for float64, and of 32 for the others. The numbers are multiples
+    of 2**-24 in float32, 2**-53 in float64, 2**-11 in float16 and 2**-8 in bfloat16. 1 is never reached, and 0 is as
+    likely as each other. All libraries give the same bits.
+
+    Parameters
+    ----------
+    shape, rng, dtype, index, device, xp : see ``normal``
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for ``normal``.
+
+    Notes
+    -----
+    It takes the words that ``normal`` takes. So draw uniform and normal noise with different keys, as ``Key.fold_in``
+    makes them.
+
+    Examples
+    --------
+    >>> import agauss as ag
+    >>> ag.random.uniform(3, rng=1).round(3)
+    array([0.89 , 0.895, 0.586], dtype=float32)
+    """
+    library, model = namespace(xp), _model(namespace(xp), dtype, device)
+    words, digits = _words(library, model, shape, rng, index), DIGITS[dtype_name(model.dtype)]
+    wide = Operands(library, [model], ()).wide
+    width = 64 if dtype_name(wide) == "float64" else 32
+    with library.on(model):
+        leading = (words >> (width - digits)) & (2**digits - 1)
+        numbers = library.xp.astype(leading, wide) * 2.0**-digits
+        return numbers if numbers.dtype == model.dtype else library.xp.astype(numbers, model.dtype)
+
+
+def bits(
+    shape: int | Sequence[int],
+    *,
+    rng: Rng,
+    dtype: Any = "uint32",
+    index: Index = None,
+    device: Any = None,
+    xp: Any = None,
+) -> Any:
+    """Random integers of all their bits: Philox's words, in the order of the elements.
+
+    As uint32, element e is word e mod 4 of block e div 4. As uint64, it is words 2(e mod 2), the lower half, and
+    2(e mod 2) + 1 of block e div 2 (docs/numerics.md).
+
+    Parameters
+    ----------
+    shape, rng, index, device, xp : see ``normal``
+    dtype : uint32 or uint64 of ``xp``, or its name
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another dtype, and as for ``normal``.
+
+    Examples
+    --------
+    >>> import agauss as ag
+    >>> ag.random.bits(4, rng=0)
+    array([1713891541, 3781805453, 3159862348, 2600524760], dtype=uint32)
+    """
+    library = namespace(xp)
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name if xp in (None, np) else dtype_name(dtype)
+    if name not in ("uint32", "uint64") or not hasattr(library.xp, name):
+        raise TypeError(f"dtype must be uint32 or uint64, where {library.name} has it; got {dtype!r}")
+    model = _model(library, "float32" if name == "uint32" else "float64", device)
+    words = _words(library, model, shape, rng, index)
+    with library.on(model):
+        return library.xp.astype(words, getattr(library.xp, name))
+
+
+def _words(library: Library, model: Any, shape: Any, rng: Any, index: Any) -> Any:
+    """The random bits of an array, as integers."""
+    sizes = sizes_of(shape, "shape")
+    index = None if index is None else check_index(index, library, sizes)
+    return library.words(Noise(as_key(rng).words(), 0, index), sizes, model)
 
 
 def philox4x32(counter: NDArray[np.uint32], key: NDArray[np.uint32]) -> NDArray[np.uint32]:

@@ -251,8 +251,24 @@ def test_an_x_that_does_not_fit_the_distribution_is_refused(deterministic):
 
 @pytest.mark.parametrize("second", ["sigma", "", "STD", None, 1, ["std"], b"std"], ids=repr)
 def test_an_unknown_second_half_is_refused(second):
-    says = ("second", '"?logvar"?.*"?std"?.*"?var"?', "got", re.escape(repr(second)))
+    says = ("second", '"logvar", "std", "var", "logstd" or "softplus"', "got", re.escape(repr(second)))
     assert_refused(Q.from_moments, ones(2, 4), second=second, says=says)
+
+
+@pytest.mark.parametrize(
+    ("floor", "second", "kind"),
+    [
+        (-1e-4, "softplus", ValueError),
+        (np.inf, "softplus", ValueError),
+        (np.nan, "softplus", ValueError),
+        (1e-4, "std", ValueError),
+        (None, "softplus", TypeError),
+        ("0", "softplus", TypeError),
+    ],
+)
+def test_a_floor_that_cannot_be_is_refused(floor, second, kind):
+    says = ("floor", "got", re.escape(repr(floor)) if kind is ValueError else type(floor).__name__)
+    assert_refused(Q.from_moments, ones(2, 4), second=second, floor=floor, kinds=kind, says=says)
 
 
 # axis, dims, event_axes

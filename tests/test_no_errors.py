@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from cases import PUBLIC
-from oracles import EVERY_LIBRARY, array, dtype_of, host, library_of
+from oracles import EVERY_LIBRARY, array, assert_ulp, dtype_of, host, library_of, mp, same_bits
 from quick import slow_unless
 from refusals import Q, assert_refused, libraries, library_and_dtype, ones, taking
 
@@ -218,6 +218,21 @@ def test_moments_without_spread_are_lifted_to_the_lower_bound(library):
         assert host(unbounded.logvar)[0, 0] == -np.inf
     negative = Q.from_moments(array(library, np.array([[1.0, -1.0]]), "float32"), second="std")
     assert np.isnan(host(negative.logvar)[0, 0])
+
+
+@libraries
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("floor", [0.0, 1e-4])
+def test_moments_of_logstd_and_softplus_are_their_log_variances(library, dtype, floor):
+    """Within 4 ulp of 2 log(softplus(x) + floor): a log, a sum, a log1p and an exp."""
+    x = np.array([-200.0, -45.0, -39.0, -3.0, -0.5, 0.0, 0.6, 4.0, 90.0], dtype)
+    moments = array(library, np.stack([x, x]))
+    q = Q.from_moments(moments, axis=0, second="softplus", floor=floor, bounds=None)
+    true = [2 * mp.log(mp.log1p(mp.exp(mp.mpf(float(v)))) + mp.mpf(floor)) for v in x]
+    sizes = [abs(t) + 2 for t in true]  # an error of the std is absolute in its logarithm
+    assert_ulp(host(q.logvar)[0], true, 4, scale=sizes)
+    q = Q.from_moments(moments, axis=0, second="logstd", bounds=None)
+    assert same_bits(host(q.logvar)[0], 2 * x)
 
 
 def test_arrays_on_different_devices_are_refused():

@@ -44,6 +44,45 @@ class Blocks:
     def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Any = None) -> None:
         return None
 
+    def words(self, noise: Noise, shape: Shape, like: Any) -> Any:
+        """The random bits of an array, as integers, in chunks of Dask's choice."""
+        if shape == ():
+            return self.words(noise, (1,), like).reshape(())
+        axes, chunks = tuple(range(len(shape))), normalize_chunks("auto", shape, dtype=like.dtype)
+        inputs: list[Any] = [ArraySliceDep(chunks), axes]
+        if noise.index is not None:
+            inputs += [da.asarray(noise.index).rechunk(chunks[:1]), axes[:1]]
+        noise = noise._replace(index=None, strides=row_major(shape))
+        task = partial(_words_of_block, library_of=self.library_of, noise=noise, like=like._meta.sum())
+        return da.blockwise(
+            task,
+            axes,
+            *inputs,
+            token="words",
+            meta=meta_from_array(like._meta, len(shape), np.int64),
+            align_arrays=False,
+        )
+
+    def by_events(self, function: Callable[..., Any], signature: str, arrays: Sequence[Any]) -> Any:
+        """function(library, *blocks) for blocks that hold whole events; results have the dtype of the first array."""
+        model, _ = _model(self.library_of, [a._meta for a in arrays], [a.size for a in arrays])
+        cores, results = map(_ranks, signature.split("->"))
+        batch = max([a.ndim - rank for a, rank in zip(arrays, cores, strict=True)])
+        if len(results) > 1:  # gradients of the full shape, which are added up over blocks later
+            full = np.broadcast_shapes(*[a.shape[: a.ndim - rank] for a, rank in zip(arrays, cores, strict=True)])
+            arrays = [
+                da.broadcast_to(a, (*full, *a.shape[a.ndim - rank :])) for a, rank in zip(arrays, cores, strict=True)
+            ]
+        metas = [meta_from_array(model, batch + rank, arrays[0].dtype) for rank in results]
+        return da.apply_gufunc(
+            partial(_of_events, function, self.library_of),
+            signature,
+            *arrays,
+            meta=tuple(metas) if len(metas) > 1 else metas[0],
+            allow_rechunk=True,
+            vectorize=False,
+        )
+
     def _per_block(self, work: Pass, arrays: Sequence[Any], noise: Noise | None) -> list[Any]:
         """The term's values, the last one summed over the axes within each block, where extents of 1 are left."""
         shape = work.shape
@@ -95,6 +134,11 @@ class Blocks:
         return [blockwise(_one_of, [together, whole, k, None], *kind) for k, kind in enumerate(kinds)]
 
 
+def _ranks(cores: str) -> list[int]:
+    """How many axes each of the parentheses in a half of a signature has."""
+    return [core.count(",") + (core != "") for core in cores[1:-1].split("),(")]
+
+
 def _chunks(pairs: Sequence[tuple[Any, Shape]], shape: Shape, dtype: Any) -> tuple[Shape, ...]:
     """The largest chunks that lie within all the arrays' own; Dask's choice along axes that no array has."""
     chunks: list[Any] = []
@@ -130,6 +174,22 @@ def _of_block(
     found.append(last)
     found = tuple([value for value in found if value is not None])
     return found[0] if len(found) == 1 else found
+
+
+def _words_of_block(
+    place: tuple[slice, ...], *index: Any, library_of: Callable[[Any], Any], noise: Noise, like: Any
+) -> Any:
+    """The random bits of a block, which lies at a place in the whole."""
+    library, (model,) = _of_one_library(library_of, [like])
+    noise = noise._replace(index=index[0] if index else None).at([own.start for own in place])
+    return library.words(noise, tuple([own.stop - own.start for own in place]), model)
+
+
+def _of_events(function: Callable[..., Any], library_of: Callable[[Any], Any], *blocks: Any) -> Any:
+    """The values of a function at blocks that hold whole events."""
+    library, arrays = _of_one_library(library_of, blocks)
+    with library.alone():
+        return library.by_events(function, "", *arrays)
 
 
 def _of_one_library(library_of: Callable[[Any], Any], blocks: Sequence[Any]) -> tuple[Any, list[Any]]:

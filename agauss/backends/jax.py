@@ -48,6 +48,10 @@ class Traced(Reference):
         return jnp.where(place % 2 == 0, one, other)
 
 
+def solve_triangular(tril: Any, columns: Any, transposed: bool) -> Any:
+    return jax.scipy.linalg.solve_triangular(tril, columns, trans=int(transposed), lower=True)
+
+
 @lru_cache
 def _differentiable(term: Callable[..., Any], bounds: tuple[tuple[int, str, float, float], ...]) -> Any:
     """The term as a function of its inputs whose derivative is the term's vjp."""

@@ -250,6 +250,20 @@ def normals(xp: Any, n: Noise, shape: Shape, like: Any, of_blocks: Callable[...,
     return xp.reshape(xp.take(made, xp.reshape(chosen, (-1,)), axis=0), shape)
 
 
+def words(xp: Any, n: Noise, shape: Shape, like: Any) -> Any:
+    """The random bits of an array of a shape, as integers on like's device: 64 for each element where like is float64,
+    modulo 2^64 and so perhaps negative, and 32 otherwise."""
+
+    def of_blocks(m: Words, n: Noise, low: Any, high: Any, bits: int, like: Any) -> Any:
+        found = words_of(m, n, low, high)
+        if bits == 64:
+            found = found[0] | found[1] << 32, found[2] | found[3] << 32
+        return xp.reshape(xp.stack(found, axis=-1), (-1,))
+
+    found = normals(xp, n, shape, like, of_blocks)
+    return found if 0 not in shape else xp.astype(found, xp.int64 if has_64_bits(xp) else xp.uint32)
+
+
 def _elements(n: Noise, shape: Shape) -> np.ndarray:
     """The linear index of each element of a block, as a vector."""
     places = [np.arange(extent, dtype=np.int64) for extent in shape]

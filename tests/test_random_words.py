@@ -113,7 +113,7 @@ def test_dask_blocks_hold_the_words_of_their_place():
         (ag.random.uniform, {"shape": (3, 2), "rng": 0, "index": [1, 2]}, ("index", r"\(3,\)", r"\(2,\)")),
         (ag.random.normal, {"shape": (3, 2), "rng": 0, "index": [1, -2, 3]}, ("index", "negative", "-2")),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_what_does_not_fit_is_refused(call, arguments, says):
     assert_refused(call, says=says, **arguments)

@@ -21,7 +21,7 @@ from agauss.maths import noise
 
 ROOT = Path(__file__).parents[1]
 DTYPES = (np.float32, np.float64)
-FUNCTIONS = ("exp", "expm1", "half_expm1x", "log", "log1p")
+FUNCTIONS = ("exp", "expm1", "half_expm1x", "log", "log1p", "ln", "mills")
 # ulp; found:  float32  float64
 BOUND = {
     "exp": 1.0,  # 0.988  0.975

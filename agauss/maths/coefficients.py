@@ -46,6 +46,21 @@ COS_F32 = (
     float.fromhex("-0x1.55cb980000000p-12"),
     float.fromhex("0x1.db64920000000p-19"),
 )
+# error 2^-27.9
+MILLS_F32 = (
+    float.fromhex("0x1.e4aa020000000p+0"),
+    float.fromhex("-0x1.8615da0000000p+0"),
+    float.fromhex("0x1.f0d9840000000p-1"),
+    float.fromhex("-0x1.dec3240000000p-2"),
+    float.fromhex("0x1.360cfa0000000p-3"),
+    float.fromhex("-0x1.359a760000000p-6"),
+    float.fromhex("-0x1.1dd5300000000p-7"),
+    float.fromhex("0x1.0ad2820000000p-8"),
+    float.fromhex("0x1.5f425a0000000p-12"),
+    float.fromhex("-0x1.1e31940000000p-11"),
+    float.fromhex("-0x1.22575a0000000p-18"),
+    float.fromhex("0x1.ce27f20000000p-15"),
+)
 LN2_0_F32 = float.fromhex("0x1.62e0000000000p-1")
 LN2_1_F32 = float.fromhex("0x1.0bfbe80000000p-15")
 TURN8_0_F32 = float.fromhex("0x1.921fb60000000p-1")
@@ -57,6 +72,8 @@ ROUND_F32 = float.fromhex("0x1.8000000000000p+23")
 EXP_LOW_F32 = float.fromhex("-0x1.a000000000000p+6")
 EXP_HIGH_F32 = float.fromhex("0x1.6400000000000p+6")
 SCALE_LOW_F32 = float.fromhex("-0x1.5c00000000000p+6")
+LEAST_NORMAL_F32 = float.fromhex("0x1.0000000000000p-126")
+LN_LEAST_NORMAL_F32 = float.fromhex("-0x1.5d58a00000000p+6")
 HALF_EXP_HIGH_F32 = float.fromhex("0x1.6800000000000p+6")
 
 # error 2^-61.3
@@ -135,6 +152,34 @@ COS_F64 = (
     float.fromhex("0x1.f9ce245cada0bp-34"),
     float.fromhex("-0x1.b2f3eb054afcdp-42"),
 )
+# error 2^-56.2
+MILLS_F64 = (
+    float.fromhex("0x1.e4aa012912ddep+0"),
+    float.fromhex("-0x1.8615d9b49165fp+0"),
+    float.fromhex("0x1.f0d9856bc3b07p-1"),
+    float.fromhex("-0x1.dec30ee67901ap-2"),
+    float.fromhex("0x1.360ce26020a85p-3"),
+    float.fromhex("-0x1.35aa3c9530225p-6"),
+    float.fromhex("-0x1.1dcfea79f1044p-7"),
+    float.fromhex("0x1.0be6d6773e171p-8"),
+    float.fromhex("0x1.5e7b1bb21fefap-12"),
+    float.fromhex("-0x1.2fb435fa902a6p-11"),
+    float.fromhex("-0x1.4100a93735555p-18"),
+    float.fromhex("0x1.7180198c884c3p-14"),
+    float.fromhex("0x1.e2431ed1d8839p-20"),
+    float.fromhex("-0x1.f20f61cccd065p-17"),
+    float.fromhex("-0x1.a7e7b13763430p-20"),
+    float.fromhex("0x1.58c9d7de095c3p-19"),
+    float.fromhex("0x1.6f017f72bb694p-21"),
+    float.fromhex("-0x1.ae2b50fabb13ap-22"),
+    float.fromhex("-0x1.d5081db108779p-23"),
+    float.fromhex("0x1.81074648ce9aap-25"),
+    float.fromhex("0x1.d12e7e2fec4a8p-25"),
+    float.fromhex("-0x1.9edb739154363p-30"),
+    float.fromhex("-0x1.471d42bc6d2adp-27"),
+    float.fromhex("-0x1.439eced185599p-32"),
+    float.fromhex("0x1.e479640555c3bp-31"),
+)
 LN2_0_F64 = float.fromhex("0x1.62e42fefa4000p-1")
 LN2_1_F64 = float.fromhex("-0x1.8432a1b0e2634p-43")
 TURN8_0_F64 = float.fromhex("0x1.921fb54442d18p-1")
@@ -146,4 +191,6 @@ ROUND_F64 = float.fromhex("0x1.8000000000000p+52")
 EXP_LOW_F64 = float.fromhex("-0x1.7500000000000p+9")
 EXP_HIGH_F64 = float.fromhex("0x1.6300000000000p+9")
 SCALE_LOW_F64 = float.fromhex("-0x1.6200000000000p+9")
+LEAST_NORMAL_F64 = float.fromhex("0x1.0000000000000p-1022")
+LN_LEAST_NORMAL_F64 = float.fromhex("-0x1.6232bdd7abcd2p+9")
 HALF_EXP_HIGH_F64 = float.fromhex("0x1.6380000000000p+9")

@@ -17,6 +17,9 @@ __device__ __forceinline__ double polynomial(SIN, double x) { return horner(x, -
 struct COS {};
 __device__ __forceinline__ float polynomial(COS, float x) { return horner(x, -0x1.3bd3cc0000000p-2f, 0x1.03c1ea0000000p-6f, -0x1.55cb980000000p-12f, 0x1.db64920000000p-19f); }
 __device__ __forceinline__ double polynomial(COS, double x) { return horner(x, -0x1.3bd3cc9be45dep-2, 0x1.03c1f081b5ac0p-6, -0x1.55d3c7e3cb241p-12, 0x1.e1f5068688d5bp-19, -0x1.a6d1eef479be1p-26, 0x1.f9ce245cada0bp-34, -0x1.b2f3eb054afcdp-42); }
+struct MILLS {};
+__device__ __forceinline__ float polynomial(MILLS, float x) { return horner(x, 0x1.e4aa020000000p+0f, -0x1.8615da0000000p+0f, 0x1.f0d9840000000p-1f, -0x1.dec3240000000p-2f, 0x1.360cfa0000000p-3f, -0x1.359a760000000p-6f, -0x1.1dd5300000000p-7f, 0x1.0ad2820000000p-8f, 0x1.5f425a0000000p-12f, -0x1.1e31940000000p-11f, -0x1.22575a0000000p-18f, 0x1.ce27f20000000p-15f); }
+__device__ __forceinline__ double polynomial(MILLS, double x) { return horner(x, 0x1.e4aa012912ddep+0, -0x1.8615d9b49165fp+0, 0x1.f0d9856bc3b07p-1, -0x1.dec30ee67901ap-2, 0x1.360ce26020a85p-3, -0x1.35aa3c9530225p-6, -0x1.1dcfea79f1044p-7, 0x1.0be6d6773e171p-8, 0x1.5e7b1bb21fefap-12, -0x1.2fb435fa902a6p-11, -0x1.4100a93735555p-18, 0x1.7180198c884c3p-14, 0x1.e2431ed1d8839p-20, -0x1.f20f61cccd065p-17, -0x1.a7e7b13763430p-20, 0x1.58c9d7de095c3p-19, 0x1.6f017f72bb694p-21, -0x1.ae2b50fabb13ap-22, -0x1.d5081db108779p-23, 0x1.81074648ce9aap-25, 0x1.d12e7e2fec4a8p-25, -0x1.9edb739154363p-30, -0x1.471d42bc6d2adp-27, -0x1.439eced185599p-32, 0x1.e479640555c3bp-31); }
 struct LN2_0 {};
 __device__ __forceinline__ float number(LN2_0, float) { return 0x1.62e0000000000p-1f; }
 __device__ __forceinline__ double number(LN2_0, double) { return 0x1.62e42fefa4000p-1; }
@@ -50,6 +53,12 @@ __device__ __forceinline__ double number(EXP_HIGH, double) { return 0x1.63000000
 struct SCALE_LOW {};
 __device__ __forceinline__ float number(SCALE_LOW, float) { return -0x1.5c00000000000p+6f; }
 __device__ __forceinline__ double number(SCALE_LOW, double) { return -0x1.6200000000000p+9; }
+struct LEAST_NORMAL {};
+__device__ __forceinline__ float number(LEAST_NORMAL, float) { return 0x1.0000000000000p-126f; }
+__device__ __forceinline__ double number(LEAST_NORMAL, double) { return 0x1.0000000000000p-1022; }
+struct LN_LEAST_NORMAL {};
+__device__ __forceinline__ float number(LN_LEAST_NORMAL, float) { return -0x1.5d58a00000000p+6f; }
+__device__ __forceinline__ double number(LN_LEAST_NORMAL, double) { return -0x1.6232bdd7abcd2p+9; }
 struct HALF_EXP_HIGH {};
 __device__ __forceinline__ float number(HALF_EXP_HIGH, float) { return 0x1.6800000000000p+6f; }
 __device__ __forceinline__ double number(HALF_EXP_HIGH, double) { return 0x1.6380000000000p+9; }

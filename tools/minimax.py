@@ -18,11 +18,11 @@ def series(f, terms):
 
 
 def mills(q):
-    """(x + 4) (1 - Phi(x)) / phi(x) for q = (x - 4) / (x + 4), which is 1 at x = infinity."""
+    """r with (1 - Phi(x)) / phi(x) = (1 + (1 - q) r) / (x + 4) for q = (x - 4) / (x + 4), which is 1 at infinity."""
     if q == 1:
-        return mpf(1)
+        return mpf(1) / 2
     x = 4 * (1 + q) / (1 - q)
-    return (x + 4) * mp.exp(x**2 / 2) * mp.sqrt(mp.pi / 2) * mp.erfc(x / mp.sqrt(2))
+    return ((x + 4) * mp.exp(x**2 / 2) * mp.sqrt(mp.pi / 2) * mp.erfc(x / mp.sqrt(2)) - 1) / (1 - q)
 
 
 # name -> (function, low end, high end, weight: how much of the result's relative error the polynomial's own is)
@@ -39,7 +39,7 @@ TABLES = {
     "COS": (series(lambda z: (mp.cos(TURN8 * mp.sqrt(z)) - 1) / z,
                    [(-1) ** (k + 1) * TURN8 ** (2 * k + 2) / mp.factorial(2 * k + 2) for k in range(8)]),
             mpf(0), mpf(1), lambda z: z),
-    "MILLS": (mills, mpf(-1), mpf(1), lambda q: 1),
+    "MILLS": (mills, mpf(-1), mpf(1), lambda q: (1 - q) * mills(q) / (1 + (1 - q) * mills(q))),
 }  # fmt: skip
 DTYPES = {"F32": (24, mpf(2) ** -26), "F64": (53, mpf(2) ** -56)}
 

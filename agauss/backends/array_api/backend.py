@@ -125,7 +125,8 @@ class Maths:
         t = x + 4
         v = 1 / t
         rest = self.where(t < 16, v * v * (x - (t - 4)), self.like(0.0, x))
-        return (v - rest) * self._polynomial("MILLS", 1 - 8 * v + 8 * rest)
+        q, v = 1 - 8 * v + 8 * rest, v - rest
+        return v + v * (8 * v) * self._polynomial("MILLS", q)
 
     def _polynomial(self, name: str, x: Any) -> Any:
         table = getattr(coefficients, name + ("_F64" if x.dtype == self.xp.float64 else "_F32"))

@@ -245,13 +245,14 @@ def ln(x):
 @inlined
 def mills(x):
     """Mills' ratio (1 - Phi(x)) / phi(x), for x >= 0: the mass beyond x as a part of the density there."""
-    zero, one, four = like(0.0, x), like(1.0, x), like(4.0, x)
+    zero, one, four, eight = like(0.0, x), like(1.0, x), like(4.0, x), like(8.0, x)
     t = x + four
     v = one / t
     # What the rounding of t and of v left over, which counts where x is small.
     rest = where(t < four * four, v * (fma(-v, t, one) - v * (x - (t - four))), zero)
-    q = fma(-(four + four), v, one) - (four + four) * rest
-    return (v + rest) * polynomial("MILLS", q)
+    q = fma(-eight, v, one) - eight * rest
+    v = v + rest
+    return fma(v * (eight * v), polynomial("MILLS", q), v)
 
 
 @inlined

@@ -34,8 +34,8 @@ def density(a):
     return mp.exp(-a * a / 2) / mp.sqrt(2 * mp.pi) if mp.isfinite(a) else mp.mpf(0)
 
 
-def truth(x, mean, logvar, width, low, high):
-    """The value, its gradients by x and logvar, and the three's scales."""
+def truth(x, mean, logvar, width, low, high, least=0):
+    """The value, its gradients by x and logvar, and the three's scales; `least` is the dtype's least normal number."""
     x, mean, logvar, width = (mp.mpf(float(v)) for v in (x, mean, logvar, width))
     inverse = mp.exp(-logvar / 2)
     a, b = (x - width / 2 - mean) * inverse, (x + width / 2 - mean) * inverse
@@ -49,10 +49,12 @@ def truth(x, mean, logvar, width, low, high):
     by_logvar = (moved[1] - moved[0]) / 2
     if value >= 1:  # 1 - by_logvar is the sum of the sizes of 1 / 2 and of the mean of u^2 / 2 over the bin
         return value, by_x, by_logvar, value, abs(by_x), 1 - by_logvar
-    grown = [(1 + e * e) if mp.isfinite(e) else mp.mpf(0) for e in (a, b)]
-    by_edges = [density(e) * inverse / mass * g for e, g in zip((a, b), grown, strict=True)]
-    by_spread = [abs(e) * g / 2 for e, g in zip(moved, grown, strict=True)]
-    return value, by_x, by_logvar, value + sum(map(abs, moved)), sum(by_edges), sum(by_spread)
+    # A density is known as its edge's square is, and in the dtype not finer than a subnormal number.
+    edges = [e for e in (a, b) if mp.isfinite(e)]
+    heights = [density(e) * (1 + e * e) + least for e in edges]
+    by_edges = sum(height * inverse / mass for height in heights)
+    by_spread = sum(height * abs(e) / mass / 2 for height, e in zip(heights, edges, strict=True))
+    return value, by_x, by_logvar, value + sum(map(abs, moved)), by_edges, by_spread
 
 
 @lru_cache
@@ -64,7 +66,9 @@ def cases(dtype, width, stds):
     x = rng.uniform(1.1 * LOW, 1.1 * HIGH, COUNT).astype(dtype)
     away = rng.choice([0.01, 0.3, 1, 4, 80], COUNT) * rng.uniform(-1, 1, COUNT)
     mean = (x + away * std).astype(dtype)
-    found = [truth(*given, width, LOW, HIGH) for given in zip(x, mean, logvar, strict=True)]
+    found = [
+        truth(*given, width, LOW, HIGH, float(np.finfo(dtype).tiny)) for given in zip(x, mean, logvar, strict=True)
+    ]
     return (x, mean, logvar), [np.array(column, object) for column in zip(*found, strict=True)]
 
 

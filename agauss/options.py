@@ -41,6 +41,29 @@ def flag_of(deterministic: Any) -> bool:
     return bool(deterministic)
 
 
+def is_prior(mean2: Any, logvar2: Any, bounds2: Any) -> bool:
+    """Whether the second Gaussian is the standard normal, for neither its mean nor its log-variance is given."""
+    if mean2 is None and logvar2 is None:
+        if bounds2 is not None:
+            raise ValueError(f"bounds2 must be None without mean2 and logvar2; got {bounds2!r}")
+        return True
+    if mean2 is None or logvar2 is None:
+        raise ValueError(
+            f"mean2 and logvar2 must be given together; got {'logvar2' if mean2 is None else 'mean2'} alone "
+            "(axis and the rest are given by name)"
+        )
+    return False
+
+
+def order_of(alpha: Any) -> float:
+    """The order of a divergence."""
+    if not is_number(alpha):
+        raise TypeError(f"alpha must be a real number; got {type(alpha).__name__}")
+    if not alpha >= 0:
+        raise ValueError(f"alpha must be at least 0; got {alpha!r}")
+    return float(real(alpha))
+
+
 @remembered
 def axes_of(axis: Axis, rank: int, name: str = "axis") -> Shape:
     """The axes, counted from 0; None is all of them."""

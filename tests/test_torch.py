@@ -181,28 +181,28 @@ def test_the_parameters_may_not_change_between_the_two_ways():
 
 
 def operator_arguments():
-    """What each operator takes: split, axis, bounds, bounds2, key, index and sample_shape follow the tensors."""
+    """What each operator takes: split, axis, bounds, bounds2, key, index, sample_shape and alpha follow the tensors."""
     x, mean, logvar, column, row, p = inputs(grad=True)
     key = torch.tensor([7, 0])
-    plain = (None, [1, 2], [], [], None, None, [])
-    each = (None, [], [-1.0, 1.0, 1.0], [], None, None, [])
-    tensors = {"mean": mean, "logvar": logvar, "mean2": column, "logvar2": row, "x": x}
+    plain = (None, [1, 2], [], [], None, None, [], None)
+    each = (None, [], [-1.0, 1.0, 1.0], [], None, None, [], None)
+    tensors = {"mean": mean, "logvar": logvar, "mean2": column, "logvar2": row, "x": x, "z": x, "logits": mean}
     derived = {
-        name: (*(tensors.get(own) for own in operator.tensors), *plain)
+        name: (*(tensors.get(own) for own in operator.tensors), *plain[:-1], 0.25 if name == "renyi" else None)
         for name, operator in OPERATORS.items()
         if Result.SUM in operator.kinds
     }
     return derived | {
         "kl": (column, row, None, None, *plain),
-        "normal_kl": (mean, row, column, logvar, None, [], [], [], None, None, []),
-        "nll": (x, p, None, 1, [0, 2], [-1.0, 1.0, 1.0], [], None, None, []),
+        "normal_kl": (mean, row, column, logvar, None, [], [], [], None, None, [], None),
+        "nll": (x, p, None, 1, [0, 2], [-1.0, 1.0, 1.0], [], None, None, [], None),
         "std": (logvar, *each),
         "var": (logvar, *each),
         "clamp": (logvar, *each),
-        "mode": (column, row, None, [], [], [], None, None, []),
-        "saturated": (logvar, None, [0], [-1.0, 1.0, 0.0], [], None, None, []),
-        "sample": (mean, row, None, [], [], [], key, None, [2]),
-        "sample_and_kl": (p, None, 1, [1, 2], [], [], key, torch.tensor([5, 4, 2, 0, 2**33, 1]), []),
+        "mode": (column, row, None, [], [], [], None, None, [], None),
+        "saturated": (logvar, None, [0], [-1.0, 1.0, 0.0], [], None, None, [], None),
+        "sample": (mean, row, None, [], [], [], key, None, [2], None),
+        "sample_and_kl": (p, None, 1, [1, 2], [], [], key, torch.tensor([5, 4, 2, 0, 2**33, 1]), [], None),
     }
 
 
@@ -231,9 +231,9 @@ def test_a_call_that_is_none_has_pythons_own_error():
 
 
 def test_an_option_without_a_place_in_the_schema_is_told():
-    def spread(mean, logvar, *, axis=None, alpha=1.0, out=None): ...
+    def spread(mean, logvar, *, axis=None, order=1.0, out=None): ...
 
-    with pytest.raises(TypeError, match="std must have a place in Options for alpha"):
+    with pytest.raises(TypeError, match="std must have a place in Options for order"):
         Operator(STD, spread, None)
 
 

@@ -49,8 +49,8 @@ def call(function, arguments):
     arguments = [a for a in arguments if not (isinstance(a, ast.Name) and a.id in ("m", "_vocabulary"))]
     if name in ("number", "polynomial"):
         return f"{name}({arguments[0].value}{{}}, {expression(arguments[1])})"
-    if name == "like" and ast.unparse(arguments[0]) == "float('inf')":
-        return f"inf({expression(arguments[1])})"
+    if name == "like" and isinstance(arguments[0], ast.Call):  # float("inf") or float("nan")
+        return f"{arguments[0].args[0].value}({expression(arguments[1])})"
     if name == "word":
         return f"Word({expression(arguments[0])})"
     return f"{name}({', '.join(map(expression, arguments))})"

@@ -31,12 +31,12 @@ def inputs(case, dtype):
     """Arguments of several scales, the second Gaussian as near to the first as that."""
     rng = np.random.default_rng(11)
     columns = []
-    for place, name in enumerate(case.arguments):
+    for place, name in enumerate(case.drawn):
         parts = [np.clip(draw(name, (COUNT,), rng) * scale, -40, 40) for scale in SCALES]
         columns.append(np.concatenate(parts))
         if name.endswith("2") and place >= 2:
             columns[-1] += columns[place - 2]
-    return [column.astype(dtype) for column in columns]
+    return case.within([column.astype(dtype) for column in columns])
 
 
 def largest(got, terms, dtype):

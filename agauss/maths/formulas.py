@@ -5,8 +5,21 @@ own arguments, and one cotangent for each argument comes back. `m` is the vocabu
 ln, mills, where, and like(c, x), the number c in x's dtype, without which Numba would compute float32 in float64.
 """
 
+from agauss.maths.parts import (
+    PEAK,
+    bin_edges,
+    bin_mass,
+    bin_scales,
+    carried,
+    factor,
+    log_ratio,
+    precision,
+    spread,
+)
+
 LOG_2PI = 1.8378770664093453
-PEAK = 0.3989422804014327  # of the standard normal density, 1 / sqrt(2 pi)
+LOG_2 = 0.6931471805599453
+LOG_2_64 = 44.3614195558365  # of 2^64
 
 
 def value(m, x):
@@ -55,36 +68,6 @@ def kl_prior_vjp(m, g, mean, logvar):
     return g * mean, m.like(0.5, mean) * g * m.expm1(logvar)
 
 
-def precision(m, logvar, d):
-    """exp(-logvar), the factor of d; 1 where it is infinite and d is 0, so that their product is 0."""
-    p = m.exp(-logvar)
-    nothing = (d == m.like(0.0, d)) & (p == m.like(float("inf"), d))
-    return m.where(nothing, m.like(1.0, d), p)
-
-
-def difference(m, a, b):
-    """a - b, and what its rounding left over: 0 where it is infinite."""
-    d = a - b
-    shadow = d - a
-    rest = (a - (d - shadow)) - (b + shadow)
-    infinity = m.like(float("inf"), d)
-    return d, m.where((d == infinity) | (d == -infinity), m.like(0.0, d), rest)
-
-
-def log_ratio(m, logvar, logvar2):
-    """logvar - logvar2 as t and what its rounding left over, which exp(t) would magnify |t| times; 0 where both are
-    the same infinity."""
-    t, rest = difference(m, logvar, logvar2)
-    zero, same = m.like(0.0, t), logvar == logvar2
-    return m.where(same, zero, t), m.where(same, zero, rest)
-
-
-def carried(m, y, rest, slope):
-    """y + rest * slope, and y where that is infinite already."""
-    zero, infinite = m.like(0.0, y), y == m.like(float("inf"), y)
-    return y + m.where(infinite, zero, rest) * m.where(infinite, zero, slope)
-
-
 def kl(m, mean, logvar, mean2, logvar2):
     half = m.like(0.5, mean)
     d = mean - mean2
@@ -104,15 +87,6 @@ def kl_vjp(m, g, mean, logvar, mean2, logvar2):
     return slope, by_logvar, -slope, -((half * d) * slope + by_logvar)
 
 
-def spread(m, logvar, logvar2):
-    """Of two log-variances, their difference t, the larger variance, and e = exp(-|t| / 2) - 1, by which the smaller
-    standard deviation falls short of the larger. The variance is 0 where the two are equal, were they infinite."""
-    zero, half = m.like(0.0, logvar), m.like(0.5, logvar)
-    t, _ = log_ratio(m, logvar, logvar2)
-    largest = m.exp(m.where(t < zero, logvar2, logvar))
-    return t, m.where(t == zero, zero, largest), m.expm1(-half * m.where(t < zero, -t, t))
-
-
 def wasserstein2_squared(m, mean, logvar, mean2, logvar2):
     # (std - std2)^2 is largest (e^2), without the cancellation of two standard deviations that are nearly equal.
     d = mean - mean2
@@ -128,6 +102,127 @@ def wasserstein2_squared_vjp(m, g, mean, logvar, mean2, logvar2):
     by_larger, by_smaller = g * (-(largest * e)), g * (both * e)
     below = t < zero
     return by_mean, m.where(below, by_smaller, by_larger), -by_mean, m.where(below, by_larger, by_smaller)
+
+
+def jeffreys(m, mean, logvar, mean2, logvar2):
+    return kl(m, mean, logvar, mean2, logvar2) + kl(m, mean2, logvar2, mean, logvar)
+
+
+def jeffreys_vjp(m, g, mean, logvar, mean2, logvar2):
+    by_mean, by_logvar, by_mean2, by_logvar2 = kl_vjp(m, g, mean, logvar, mean2, logvar2)
+    back_mean2, back_logvar2, back_mean, back_logvar = kl_vjp(m, g, mean2, logvar2, mean, logvar)
+    return by_mean + back_mean, by_logvar + back_logvar, by_mean2 + back_mean2, by_logvar2 + back_logvar2
+
+
+def pooled(m, d, logvar, logvar2):
+    """Of two log-variances, their difference t, exp(-|t|), and the inverse of the sum of the variances, the factor of
+    d."""
+    t, _ = log_ratio(m, logvar, logvar2)
+    below = t < m.like(0.0, t)
+    s = m.exp(m.where(below, t, -t))
+    return t, s, precision(m, m.where(below, logvar2, logvar), d) / (m.like(1.0, t) + s)
+
+
+def log_cosh(m, u, s):
+    """log(cosh(u)) for u >= 0, given s = exp(-2 u): by cosh(u) - 1 where u is small, else by u - log 2."""
+    zero, near = m.like(0.0, u), u <= m.like(1.0, u)
+    small = m.where(near, u, zero)
+    rise = m.half_expm1x(small) + m.half_expm1x(-small)
+    return m.where(near, zero, u - m.like(LOG_2, u)) + m.log1p(m.where(near, rise, s))
+
+
+def bhattacharyya(m, mean, logvar, mean2, logvar2):
+    half, quarter = m.like(0.5, mean), m.like(0.25, mean)
+    d = mean - mean2
+    t, s, p = pooled(m, d, logvar, logvar2)
+    size = m.where(t < m.like(0.0, t), -t, t)
+    return (quarter * d) * (d * p) + half * log_cosh(m, half * size, s)
+
+
+def bhattacharyya_vjp(m, g, mean, logvar, mean2, logvar2):
+    one, half, quarter = m.like(1.0, mean), m.like(0.5, mean), m.like(0.25, mean)
+    d = mean - mean2
+    t, s, p = pooled(m, d, logvar, logvar2)
+    below = t < m.like(0.0, t)
+    slope = (half * (g * d)) * p
+    curve = (half * d) * slope
+    # tanh(|t| / 2), by which the larger log-variance moves the second term, and each variance's part of their sum.
+    turn = (quarter * g) * (-m.expm1(m.where(below, t, -t)) / (one + s))
+    by_larger, by_smaller = turn - curve * (one / (one + s)), -turn - curve * (s / (one + s))
+    return slope, m.where(below, by_smaller, by_larger), -slope, m.where(below, by_larger, by_smaller)
+
+
+def renyi_parts(m, d, logvar, logvar2, alpha):
+    """Of two log-variances, their difference t, 1 - alpha and exp(-|t|); and of the variance (1 - alpha) exp(logvar) +
+    alpha exp(logvar2) what part it is of the larger one, and its inverse, the factor of d."""
+    zero, one = m.like(0.0, d), m.like(1.0, d)
+    t, _ = log_ratio(m, logvar, logvar2)
+    t = m.where(alpha == zero, zero, t)  # on which nothing depends then
+    c, below = one - alpha, t < zero
+    s = m.exp(m.where(below, t, -t))
+    part = m.where(below, alpha + c * s, c + alpha * s)
+    return t, c, s, part, factor(m, m.exp(-m.where(below, logvar2, logvar)) / part, d)
+
+
+def renyi(m, mean, logvar, mean2, logvar2, alpha):
+    # For 0 <= alpha < 1. The variance above, over that of the geometric mean, is 1 + x, and x has no negative term.
+    zero, half, one, two = m.like(0.0, mean), m.like(0.5, mean), m.like(1.0, mean), m.like(2.0, mean)
+    d = mean - mean2
+    t, c, _, part, p = renyi_parts(m, d, logvar, logvar2, alpha)
+    x = two * (c * m.half_expm1x(alpha * t) + alpha * m.half_expm1x(-c * t))
+    held = x < m.like(float("inf"), x)
+    largest = m.where(t < zero, -c * t, alpha * t)  # the larger exponent, without which nothing overflows
+    log = m.log1p(m.where(held, x, (one - part) / part))
+    return ((half * alpha) * d) * (d * p) + m.where(held, log, largest - log) / (two * c)
+
+
+def renyi_vjp(m, g, mean, logvar, mean2, logvar2, alpha):
+    half = m.like(0.5, mean)
+    d = mean - mean2
+    t, c, s, part, p = renyi_parts(m, d, logvar, logvar2, alpha)
+    below = t < m.like(0.0, t)
+    slope = (alpha * (g * d)) * p
+    curve = (half * d) * slope
+    turn = (half * g) * (alpha * m.expm1(m.where(below, t, -t)) / part)
+    turn = m.where(below, turn, -turn)
+    share, share2 = m.where(below, c * s, c) / part, m.where(below, alpha, alpha * s) / part
+    return slope, turn - curve * share, -slope, -turn - curve * share2
+
+
+def above_one(m, d, logvar, logvar2, alpha):
+    """Of two log-variances, exp(t) - 1; 1 - 1 / alpha as c; what part the variance (1 - alpha) exp(logvar) + alpha
+    exp(logvar2) is of alpha exp(logvar2); and alpha by that variance, the factor of d."""
+    one, infinity = m.like(1.0, d), m.like(float("inf"), d)
+    t, rest = log_ratio(m, logvar, logvar2)
+    e = m.expm1(t)
+    e = carried(m, e, rest, e + one)
+    c = m.where(alpha == infinity, one, (alpha - one) / alpha)
+    part = one / alpha - c * e
+    return e, c, part, factor(m, m.exp(-logvar2) / part, d)
+
+
+def renyi_above_one(m, mean, logvar, mean2, logvar2, alpha):
+    # For alpha > 1, infinity too. With b = alpha - 1 and w = b (exp(t) - 1), what the variances give is
+    # (exp(t) - 1 - t) / 2, and (-log(1 - w) - w) / (2 b), which is half_expm1x(log(1 - w)) / b. Neither is negative.
+    zero, half, one, infinity = m.like(0.0, mean), m.like(0.5, mean), m.like(1.0, mean), m.like(float("inf"), mean)
+    d, b = mean - mean2, alpha - one
+    t, rest = log_ratio(m, logvar, logvar2)
+    e, _, part, p = above_one(m, d, logvar, logvar2, alpha)
+    w, y = b * e, m.half_expm1x(t)
+    log = m.log1p(m.where(w < zero, -w, w / (one - w)))
+    over_b = m.where(b == infinity, -half * e, m.half_expm1x(m.where(w < zero, log, -log)) / b)
+    value = (half * d) * (d * p) + (carried(m, y, rest, y + half * t) + over_b)
+    return m.where((part <= zero) & (t > zero), infinity, value)
+
+
+def renyi_above_one_vjp(m, g, mean, logvar, mean2, logvar2, alpha):
+    half, one = m.like(0.5, mean), m.like(1.0, mean)
+    d = mean - mean2
+    e, c, part, p = above_one(m, d, logvar, logvar2, alpha)
+    held = m.where(part <= m.like(0.0, mean), m.like(float("nan"), mean), part)  # NaN where it is infinite
+    slope = (g * d) * m.where(held == held, p, held)
+    curve, turn = (half * d) * slope, (half * g) * (e / held)
+    return slope, turn + curve * (c * (e + one) / held), -slope, -turn - curve / held
 
 
 def nll(m, x, mean, logvar):
@@ -154,59 +249,99 @@ def log_prob_vjp(m, g, x, mean, logvar):
     return nll_vjp(m, -g, x, mean, logvar)
 
 
-def mean_over_bin(m, p, s):
-    """The integral of cosh(sqrt(s) y) exp(p (1 - y^2) / 2) over y from 0 to 1, for 0 <= p <= 9/16 and 0 <= s <= 1.
-
-    cosh has a series in s. The coefficient of s^j / (2 j)! is an integral i_j, and (2 j + 1) i_j = 1 + p i_(j + 1).
-    """
-    one, two, n = m.like(1.0, p), m.like(2.0, p), m.like(25.0, p)
-    integral, total = m.like(0.0, p), m.like(0.0, p)
-    for _ in range(13):
-        integral = (one + p * integral) * (one / n)
-        total = integral + total * (s * (one / (n * (n + one))))
-        n = n - two
-    return total
-
-
-def bin_edges(m, x, mean, width, low, high):
-    """A bin, reflected so that it lies above the mean, or more of it does: whether its farther edge is open, whether it
-    is reflected, and how far above the mean are its centre and its nearer edge."""
-    is_open = (x <= low) | (x >= high)
-    flip = (x <= low) | ((x < mean) & (x < high))
-    # The edge counts by its square, so what the two differences leave over is not left out.
-    d, rest = difference(m, m.where(flip, mean, x), m.where(flip, x, mean))
-    edge, left = difference(m, d, m.like(0.5, x) * width)
-    return is_open, flip, d, edge + (left + rest)
+def two_at(m, z, mean, logvar, mean2, logvar2):
+    """a = z - mean, b = z - mean2, one of them as c, and p and q: b^2 / exp(logvar2) - a^2 / exp(logvar) is
+    (a + b) p + c q, and half its derivative by z is p + q. So nothing cancels where the two Gaussians are nearly equal,
+    as the two squares would."""
+    zero = m.like(0.0, mean)
+    a, b, d = z - mean, z - mean2, mean - mean2
+    t, _ = log_ratio(m, logvar, logvar2)
+    below = t < zero
+    inverse, inverse2 = precision(m, logvar, m.where(below, a, d)), precision(m, logvar2, m.where(below, d, b))
+    c = m.where(below, a, b)
+    q = (c * m.where(below, inverse, -inverse2)) * m.expm1(m.where(below, t, -t))
+    return a, b, c, d * m.where(below, inverse2, inverse), m.where(t == zero, zero, q)
 
 
-def bin_scales(m, is_open, d, edge, logvar, width):
-    """The inverse of the std; half the square of the nearer edge in stds; and by how much the farther one's is more."""
-    half, infinity = m.like(0.5, d), m.like(float("inf"), d)
-    inverse = m.exp(-half * logvar)
-    inverse = m.where(inverse == infinity, m.like(1e30, d), inverse)  # so that 0 times it is 0
-    square = (half * edge) * (edge * precision(m, logvar, edge))
-    return inverse, square, m.where(is_open, infinity, (d * width) * precision(m, logvar, d))
+def log_density_ratio(m, z, mean, logvar, mean2, logvar2):
+    zero, half, infinity = m.like(0.0, mean), m.like(0.5, mean), m.like(float("inf"), mean)
+    t, _ = log_ratio(m, logvar, logvar2)
+    a, b, c, p, q = two_at(m, z, mean, logvar, mean2, logvar2)
+    squares = (half * (a + b)) * p + (half * c) * q
+    # As in nll, what is infinite of them outgrows t.
+    return squares - m.where((squares == infinity) | (squares == -infinity), zero, half * t)
 
 
-def bin_mass(m, is_open, d, edge, width, inverse, square, power):
-    """The mass of a bin, told in one of three ways, so that it neither cancels nor underflows.
+def log_density_ratio_vjp(m, g, z, mean, logvar, mean2, logvar2):
+    half = m.like(0.5, mean)
+    a, b, _, p, q = two_at(m, z, mean, logvar, mean2, logvar2)
+    slope, slope2 = (g * a) * precision(m, logvar, a), (g * b) * precision(m, logvar2, b)
+    by_logvar, by_logvar2 = (half * a) * slope - half * g, half * g - (half * b) * slope2
+    return g * (p + q), slope, by_logvar, -slope2, by_logvar2
 
-    Of a narrow bin it is exp(-square - power / 2) / sqrt(2 pi) / std times `mass`; of another with the mean inside, 1
-    less `outside`, which is `mass`; and else exp(-square) / sqrt(2 pi) times `mass`, a difference of Mills' ratios.
-    """
-    zero, half, one, infinity = m.like(0.0, d), m.like(0.5, d), m.like(1.0, d), m.like(float("inf"), d)
-    near = m.mills(m.where(edge < zero, -edge, edge) * inverse)
-    far = m.exp(-power) * m.mills(m.where(is_open, infinity, (d + half * width) * inverse))
-    outside = m.like(PEAK, d) * m.exp(-square) * (near + far)
 
-    widest = m.like(1.5, d)
-    stds = width * inverse
-    is_narrow = (stds <= widest) & (power <= m.like(2.0, d))
-    is_inside = (edge < zero) & ((stds > widest) | is_open)
-    p, s = half * stds, half * power
-    average = mean_over_bin(m, m.where(is_narrow, p * p, zero), m.where(is_narrow, s * s, zero))
-    mass = m.where(is_narrow, width * average, m.where(is_inside, one - outside, near - far))
-    return is_narrow, is_inside, outside, mass
+def log_density_ratio_prior(m, z, mean, logvar):
+    zero = m.like(0.0, mean)
+    return log_density_ratio(m, z, mean, logvar, zero, zero)
+
+
+def log_density_ratio_prior_vjp(m, g, z, mean, logvar):
+    zero = m.like(0.0, mean)
+    gradients = log_density_ratio_vjp(m, g, z, mean, logvar, zero, zero)
+    return gradients[0], gradients[1], gradients[2]
+
+
+def unlikelihood(m, x, logits):
+    """Of a pixel x, what it says against the likelier outcome, which is NaN outside [0, 1]; and the logits' size."""
+    zero, one = m.like(0.0, x), m.like(1.0, x)
+    above = logits > zero
+    against = m.where(above, one - x, x)
+    inside = (x >= zero) & (x <= one)
+    return m.where(inside, against, m.like(float("nan"), x)), m.where(above, logits, -logits)
+
+
+def bernoulli_nll(m, x, logits):
+    zero = m.like(0.0, x)
+    against, size = unlikelihood(m, x, logits)
+    return m.where(against == zero, zero, against * size) + m.log1p(m.exp(-size))
+
+
+def bernoulli_nll_vjp(m, g, x, logits):
+    zero, one = m.like(0.0, x), m.like(1.0, x)
+    against, size = unlikelihood(m, x, logits)
+    s = m.exp(-size)
+    beyond = against - s / (one + s)
+    by_x = m.where(against == against, -logits, against)
+    return g * by_x, g * m.where(logits > zero, beyond, -beyond)
+
+
+def rarer(m, x):
+    """Of the probability x, the smaller of x and 1 - x as w, NaN outside [0, 1]; and a normal number u in (0, 1] and an
+    r, where log(w) is log(u) - r unless w is 0."""
+    zero, one, least, scale = (
+        m.like(0.0, x),
+        m.like(1.0, x),
+        m.like(5.421010862427522e-20, x),
+        m.like(18446744073709551616.0, x),
+    )
+    inside = (x >= zero) & (x <= one)
+    w = m.where(inside, m.where(x > m.like(0.5, x), one - x, x), m.like(float("nan"), x))
+    u = m.where(w < least, w * scale, w)
+    return w, m.where(w == zero, one, u), m.where(w < least, m.like(LOG_2_64, x), zero)
+
+
+def bernoulli_entropy(m, x):
+    # -log(u) is log1p((1 - u) / u), and -log(1 - w) is log1p(w / (1 - w)).
+    one = m.like(1.0, x)
+    w, u, r = rarer(m, x)
+    return w * (m.log1p((one - u) / u) + r) + (one - w) * m.log1p(w / (one - w))
+
+
+def bernoulli_entropy_vjp(m, g, x):
+    w, u, r = rarer(m, x)
+    slope = m.log1p((m.like(1.0, x) - (w + u)) / u) + r
+    slope = m.where(w == m.like(0.0, x), m.like(float("inf"), x), slope)
+    return (g * m.where(x > m.like(0.5, x), -slope, slope),)
 
 
 def discretized_nll(m, x, mean, logvar, width, low, high):

@@ -225,7 +225,7 @@ def half_expm1x(x):
 
 @inlined
 def log1p(x):
-    """For 0 <= x <= 1."""
+    """For x >= 0 that is finite."""
     one = like(1.0, x)
     y = one + x
     return noise.log(_vocabulary, y) + (x - (y - one)) / y

@@ -64,11 +64,13 @@ __device__ __forceinline__ auto mills(auto x) {
     auto zero = like(0.0, x);
     auto one = like(1.0, x);
     auto four = like(4.0, x);
+    auto eight = like(8.0, x);
     auto t = x + four;
     auto v = one / t;
     auto rest = where(t < (four * four), v * (fma(-v, t, one) - (v * (x - (t - four)))), zero);
-    auto q = fma(-(four + four), v, one) - ((four + four) * rest);
-    return (v + rest) * polynomial(MILLS{}, q);
+    auto q = fma(-eight, v, one) - (eight * rest);
+    v = v + rest;
+    return fma(v * (eight * v), polynomial(MILLS{}, q), v);
 }
 
 }  // namespace agauss

@@ -75,6 +75,17 @@ ROWS = [
     Edge("nll", (nan, 0, 0), nan, (nan, nan, nan)),
     Edge("nll", (0, nan, 0), nan),
     Edge("nll", (0, 0, nan), nan, (nan, nan, nan)),
+    # A bin, half a unit wide, the end ones at -1 and 1
+    Edge("discretized_nll", (inf, 0, 0), inf, (inf, -inf, -inf)),
+    Edge("discretized_nll", (0, inf, 0), inf, (-inf, inf, -inf)),
+    Edge("discretized_nll", (0.5, 0, inf), inf, (0, 0, 0.5)),  # spread over everything: all of it beyond the ends
+    Edge("discretized_nll", (1, 0, inf), None, (0, 0, 0)),  # one half
+    Edge("discretized_nll", (0, 0, -inf), 0, (0, 0, 0)),  # a point inside
+    Edge("discretized_nll", (0.5, 0, -inf), inf, (inf, -inf, -inf)),  # and elsewhere
+    Edge("discretized_nll", (2, 3, -inf), 0, (0, 0, 0)),
+    Edge("discretized_nll", (nan, 0, 0), nan, (nan, nan, nan)),
+    Edge("discretized_nll", (0, nan, 0), nan, (nan, nan, nan)),
+    Edge("discretized_nll", (0, 0, nan), nan, (nan, nan, nan)),
     Edge("log_prob", (inf, 0, 0), -inf),
     Edge("log_prob", (0, 0, inf), -inf),
     Edge("log_prob", (1, 0, -inf), -inf),

@@ -362,11 +362,10 @@ def discretized_nll_vjp(m, g, x, mean, logvar, width, low, high):
     zero, half, one = m.like(0.0, x), m.like(0.5, x), m.like(1.0, x)
     # The density at the nearer edge as a part of the mass; the farther one's is exp(-power) times that.
     height = m.exp(m.where(is_narrow, half * power, m.where(is_inside, -square, zero)))
-    height = height * m.where(is_narrow, one, m.where(is_inside, m.like(PEAK, x), one) * inverse)
-    density = g * (height / mass)
-    slope = density * -m.expm1(-power)
-    by_x = m.where(flip, -slope, slope)
-    return by_x, -by_x, half * (density * (width * m.exp(-power)) - edge * slope)
+    height = height * m.where(is_narrow, one, m.where(is_inside, m.like(PEAK, x), one) * factor(m, inverse, height))
+    density, fall = g * (height / mass), m.expm1(-power)
+    by_x = density * m.where(flip, fall, -fall)
+    return by_x, -by_x, (half * density) * (width * m.exp(-power) + edge * fall)
 
 
 def entropy(m, logvar):

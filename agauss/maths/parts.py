@@ -74,10 +74,8 @@ def bin_edges(m, x, mean, width, low, high):
 def bin_scales(m, is_open, d, edge, logvar, width):
     """The inverse of the std; half the square of the nearer edge in stds; and by how much the farther one's is more."""
     half, infinity = m.like(0.5, d), m.like(float("inf"), d)
-    inverse = m.exp(-half * logvar)
-    inverse = m.where(inverse == infinity, m.like(1e30, d), inverse)  # so that 0 times it is 0
     square = (half * edge) * (edge * precision(m, logvar, edge))
-    return inverse, square, m.where(is_open, infinity, (d * width) * precision(m, logvar, d))
+    return m.exp(-half * logvar), square, m.where(is_open, infinity, (d * width) * precision(m, logvar, d))
 
 
 def bin_mass(m, is_open, d, edge, width, inverse, square, power):
@@ -87,7 +85,7 @@ def bin_mass(m, is_open, d, edge, width, inverse, square, power):
     less `outside`, which is `mass`; and else exp(-square) / sqrt(2 pi) times `mass`, a difference of Mills' ratios.
     """
     zero, half, one, infinity = m.like(0.0, d), m.like(0.5, d), m.like(1.0, d), m.like(float("inf"), d)
-    near = m.mills(m.where(edge < zero, -edge, edge) * inverse)
+    near = m.mills(m.where(edge < zero, -edge, edge) * factor(m, inverse, edge))
     far = m.exp(-power) * m.mills(m.where(is_open, infinity, (d + half * width) * inverse))
     outside = m.like(PEAK, d) * m.exp(-square) * (near + far)
 

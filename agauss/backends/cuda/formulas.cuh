@@ -357,11 +357,11 @@ __device__ __forceinline__ auto discretized_nll_vjp(auto g, auto x, auto mean, a
     auto half = like(0.5, x);
     auto one = like(1.0, x);
     auto height = exp(where(is_narrow, half * power, where(is_inside, -square, zero)));
-    height = height * where(is_narrow, one, where(is_inside, like(PEAK, x), one) * inverse);
+    height = height * where(is_narrow, one, where(is_inside, like(PEAK, x), one) * factor(inverse, height));
     auto density = g * (height / mass);
-    auto slope = density * -expm1(-power);
-    auto by_x = where(flip, -slope, slope);
-    return values(by_x, -by_x, half * ((density * (width * exp(-power))) - (edge * slope)));
+    auto fall = expm1(-power);
+    auto by_x = density * where(flip, fall, -fall);
+    return values(by_x, -by_x, (half * density) * ((width * exp(-power)) + (edge * fall)));
 }
 
 __device__ __forceinline__ auto entropy(auto logvar) {

@@ -68,10 +68,8 @@ __device__ __forceinline__ auto bin_edges(auto x, auto mean, auto width, auto lo
 __device__ __forceinline__ auto bin_scales(auto is_open, auto d, auto edge, auto logvar, auto width) {
     auto half = like(0.5, d);
     auto infinity = inf(d);
-    auto inverse = exp(-half * logvar);
-    inverse = where(inverse == infinity, like(1e+30, d), inverse);
     auto square = (half * edge) * (edge * precision(logvar, edge));
-    return values(inverse, square, where(is_open, infinity, (d * width) * precision(logvar, d)));
+    return values(exp(-half * logvar), square, where(is_open, infinity, (d * width) * precision(logvar, d)));
 }
 
 __device__ __forceinline__ auto bin_mass(auto is_open, auto d, auto edge, auto width, auto inverse, auto square, auto power) {
@@ -79,7 +77,7 @@ __device__ __forceinline__ auto bin_mass(auto is_open, auto d, auto edge, auto w
     auto half = like(0.5, d);
     auto one = like(1.0, d);
     auto infinity = inf(d);
-    auto near = mills(where(edge < zero, -edge, edge) * inverse);
+    auto near = mills(where(edge < zero, -edge, edge) * factor(inverse, edge));
     auto far = exp(-power) * mills(where(is_open, infinity, (d + (half * width)) * inverse));
     auto outside = (like(PEAK, d) * exp(-square)) * (near + far);
     auto widest = like(1.5, d);

@@ -62,7 +62,7 @@ def minus_log1p(m, z):
 def discretized_nll(m, x, mean, logvar, width, low, high):
     """Half a square, and the logarithm of what is left; or, of a wide bin that contains the mean, the whole logarithm.
 
-    Of that, half of what it changes by, when both edges move by their distance from the mean, counts as two terms.
+    Of less than 1, half of what it changes by, when both edges move by their distance from the mean, counts as two terms.
     """
     below, above = real(x) <= low, real(x) >= high
     is_open, upwards = below | above, above | (~below & (real(x) >= real(mean)))
@@ -85,7 +85,7 @@ def discretized_nll(m, x, mean, logvar, width, low, high):
     square = m.where(at_centre, t * t / 2, a * a / 2)
     whole = minus_log1p(m, m.where(inside, lost, none))
     rest = m.where(inside, whole, half_log - m.log(m.where(at_centre, around, m.where(outside, beyond, one))))
-    sensitive = (real(near) < 0) & (is_open | (real(w) > 1.5))
+    sensitive = real(square + rest) < 1
     inverse_mass = m.exp(m.where(sensitive, square + rest, none))
     change = m.where(sensitive, left * density(m, left) + right * density(m, right), none) * inverse_mass / 2
     return square, rest, change, -change

@@ -349,10 +349,11 @@ def discretized_nll(m, x, mean, logvar, width, low, high):
     inverse, square, power = bin_scales(m, is_open, d, edge, logvar, width)
     is_narrow, is_inside, outside, mass = bin_mass(m, is_open, d, edge, width, inverse, square, power)
     zero, half, one = m.like(0.0, x), m.like(0.5, x), m.like(1.0, x)
-    # log(1 - outside) needs what the rounding of 1 - outside left over.
-    rest = m.where(is_inside, (outside + (mass - one)) / mass, zero)
-    exponent = m.where(is_inside, zero, square + m.like(0.5 * LOG_2PI, x)) + m.where(is_narrow, half * power, zero)
-    return exponent - m.ln(m.where(is_narrow, mass * inverse, mass)) + rest
+    exponent = square + m.like(0.5 * LOG_2PI, x) + m.where(is_narrow, half * power, zero)
+    odds = m.where(is_inside, outside, zero) / m.where(is_inside, mass, one)
+    # log1p of the odds is -log(1 - outside), though outside may be nothing beside 1.
+    log = m.ln(m.where(is_narrow, mass * inverse, m.where(is_inside, one, mass)))
+    return m.where(is_inside, zero, exponent) - log + m.log1p(odds)
 
 
 def discretized_nll_vjp(m, g, x, mean, logvar, width, low, high):

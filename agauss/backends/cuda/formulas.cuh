@@ -344,9 +344,10 @@ __device__ __forceinline__ auto discretized_nll(auto x, auto mean, auto logvar, 
     auto zero = like(0.0, x);
     auto half = like(0.5, x);
     auto one = like(1.0, x);
-    auto rest = where(is_inside, (outside + (mass - one)) / mass, zero);
-    auto exponent = where(is_inside, zero, square + like(0.5 * LOG_2PI, x)) + where(is_narrow, half * power, zero);
-    return (exponent - ln(where(is_narrow, mass * inverse, mass))) + rest;
+    auto exponent = (square + like(0.5 * LOG_2PI, x)) + where(is_narrow, half * power, zero);
+    auto odds = where(is_inside, outside, zero) / where(is_inside, mass, one);
+    auto log = ln(where(is_narrow, mass * inverse, where(is_inside, one, mass)));
+    return (where(is_inside, zero, exponent) - log) + log1p(odds);
 }
 
 __device__ __forceinline__ auto discretized_nll_vjp(auto g, auto x, auto mean, auto logvar, auto width, auto low, auto high) {

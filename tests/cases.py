@@ -54,9 +54,9 @@ def log1p(m, x):
     return np.log1p(x.real) + 1j * x.imag / (1 + x.real)
 
 
-def positive(x):
+def positive(m, x):
     """Where x, or its real part, is."""
-    return (x.real if np.iscomplexobj(x) else x) > 0
+    return (x.real if m is np else x) > 0
 
 
 def kl(m, mean, logvar, mean2, logvar2):
@@ -108,7 +108,7 @@ def log_density_ratio_prior(m, z, mean, logvar):
 
 
 def bernoulli_nll(m, x, logits):
-    above = positive(logits)
+    above = positive(m, logits)
     size = m.where(above, logits, -logits)
     return log1p(m, m.exp(-size)), m.where(above, 1 - x, x) * size
 

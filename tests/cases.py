@@ -425,8 +425,8 @@ def _calls(case):
     name, whole = case.op.name, case.drawn
     plain = Call(case.op.function, whole, case.options(axis=()), (), case)
     rich = case.options(axis=(1, 2), bounds=(-1, 1), bounds2="soft")
-    mixed = tuple(f"{a}{form}" for a, form in zip(whole, (" column", " row", "", ""), strict=False))
-    mixed = (*mixed[:3], 0.25) if len(whole) == 4 else mixed if len(whole) > 1 else whole
+    mixed = tuple(f"{a}{form}" for a, form in zip(whole, (" column", " row", "", "", ""), strict=False))
+    mixed = (*mixed[:3], 0.25, *mixed[4:]) if len(whole) > 3 else mixed if len(whole) > 1 else whole
     yield name, plain
     if (mixed, rich) != (whole, plain.options):
         yield f"{name} mixed", Call(case.op.function, mixed, rich, (), case)

@@ -55,9 +55,9 @@ def log1p(m, x):
     return np.log1p(x.real) + 1j * x.imag / (1 + x.real)
 
 
-def positive(x):
+def positive(m, x):
     """Where x, or its real part, is."""
-    return (x.real if np.iscomplexobj(x) else x) > 0
+    return (x.real if m is np else x) > 0
 
 
 def kl(m, mean, logvar, mean2, logvar2):
@@ -109,7 +109,7 @@ def log_density_ratio_prior(m, z, mean, logvar):
 
 
 def bernoulli_nll(m, x, logits):
-    above = positive(logits)
+    above = positive(m, logits)
     size = m.where(above, logits, -logits)
     return log1p(m, m.exp(-size)), m.where(above, 1 - x, x) * size
 
@@ -431,8 +431,8 @@ def _calls(case):
     name, whole = case.op.name, case.drawn
     plain = Call(case.op.function, whole, case.options(axis=()), (), case)
     rich = case.options(axis=(1, 2), bounds=(-1, 1), bounds2="soft")
-    mixed = tuple(f"{a}{form}" for a, form in zip(whole, (" column", " row", "", ""), strict=False))
-    mixed = (*mixed[:3], 0.25) if len(whole) == 4 else mixed if len(whole) > 1 else whole
+    mixed = tuple(f"{a}{form}" for a, form in zip(whole, (" column", " row", "", "", ""), strict=False))
+    mixed = (*mixed[:3], 0.25, *mixed[4:]) if len(whole) > 3 else mixed if len(whole) > 1 else whole
     yield name, plain
     if (mixed, rich) != (whole, plain.options):
         yield f"{name} mixed", Call(case.op.function, mixed, rich, (), case)

@@ -324,7 +324,7 @@ softplus = over(njit(lambda x: formulas.softplus(mathlib, x)))
 sigmoid = over(njit(lambda x: formulas.sigmoid(mathlib, x)))
 DOMAIN = {
     "log": lambda x: np.where(np.abs(x) >= np.finfo(x.dtype).tiny, np.abs(x), 1),  # normal and positive
-    "log1p": lambda x: np.where(np.abs(x) <= 1, np.abs(x), 0.25),
+    "log1p": lambda x: np.where(np.isfinite(x), np.abs(x), 0.25),
     "ln": np.abs,
     "mills": np.abs,
 }

@@ -62,7 +62,8 @@ def minus_log1p(m, z):
 def discretized_nll(m, x, mean, logvar, width, low, high):
     """Half a square, and the logarithm of what is left; or, of a wide bin that contains the mean, the whole logarithm.
 
-    Of less than 1, half of what it changes by, when both edges move by their distance from the mean, counts as two terms.
+    Of a value under 1, half of what it changes by counts as two terms, when both edges move by their distance from the
+    mean.
     """
     below, above = real(x) <= low, real(x) >= high
     is_open, upwards = below | above, above | (~below & (real(x) >= real(mean)))

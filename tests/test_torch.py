@@ -187,8 +187,13 @@ def operator_arguments():
     plain = (None, [1, 2], [], [], None, None, [], None)
     each = (None, [], [-1.0, 1.0, 1.0], [], None, None, [], None)
     tensors = {"mean": mean, "logvar": logvar, "mean2": column, "logvar2": row, "x": x, "z": x, "logits": mean}
+    pixels = {"x": x.detach().sigmoid().requires_grad_()}
     derived = {
-        name: (*(tensors.get(own) for own in operator.tensors), *plain[:-1], 0.25 if name == "renyi" else None)
+        name: (
+            *((tensors | pixels if "bernoulli" in name else tensors).get(own) for own in operator.tensors),
+            *plain[:-1],
+            0.25 if name == "renyi" else None,
+        )
         for name, operator in OPERATORS.items()
         if Result.SUM in operator.kinds
     }

@@ -151,7 +151,7 @@ PIXELS = {"bernoulli_nll": {"x": "pixel"}, "bernoulli_entropy": {"x": "pixel"}} 
 OBSERVATIONS = ("x", "z")  # what the Gaussian is asked about, so its arguments are checked first
 
 # The parameters of a row, as float32 has them too. Over the second of them few random arguments diverge.
-PARAMETERS = {"renyi": {"alpha": 0.25}, "renyi_above_one": {"alpha": 1 + 2**-10}}
+PARAMETERS = {"renyi": {"alpha": 0.25}, "renyi_above_one": {"alpha": 1 + 2**-15}}
 
 # What an option is, where a function cannot be called without it.
 KEY = Key(2026, 8)
@@ -426,7 +426,7 @@ def _calls(case):
     plain = Call(case.op.function, whole, case.options(axis=()), (), case)
     rich = case.options(axis=(1, 2), bounds=(-1, 1), bounds2="soft")
     mixed = tuple(f"{a}{form}" for a, form in zip(whole, (" column", " row", "", "", ""), strict=False))
-    mixed = (*mixed[:3], 0.25, *mixed[4:]) if len(whole) > 3 else mixed if len(whole) > 1 else whole
+    mixed = (*mixed[:-1], 0.25) if len(whole) > 3 else mixed if len(whole) > 1 else whole
     yield name, plain
     if (mixed, rich) != (whole, plain.options):
         yield f"{name} mixed", Call(case.op.function, mixed, rich, (), case)

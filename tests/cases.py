@@ -156,7 +156,7 @@ OBSERVATIONS = ("x", "z")  # what the Gaussian is asked about, so its arguments 
 PARAMETERS = {
     "discretized_nll": {"width": 0.5, "low": -1.0, "high": 1.0},
     "renyi": {"alpha": 0.25},
-    "renyi_above_one": {"alpha": 1 + 2**-10},
+    "renyi_above_one": {"alpha": 1 + 2**-15},
 }
 
 # What an option is, where a function cannot be called without it.
@@ -432,7 +432,7 @@ def _calls(case):
     plain = Call(case.op.function, whole, case.options(axis=()), (), case)
     rich = case.options(axis=(1, 2), bounds=(-1, 1), bounds2="soft")
     mixed = tuple(f"{a}{form}" for a, form in zip(whole, (" column", " row", "", "", ""), strict=False))
-    mixed = (*mixed[:3], 0.25, *mixed[4:]) if len(whole) > 3 else mixed if len(whole) > 1 else whole
+    mixed = (*mixed[:-1], 0.25) if len(whole) > 3 else mixed if len(whole) > 1 else whole
     yield name, plain
     if (mixed, rich) != (whole, plain.options):
         yield f"{name} mixed", Call(case.op.function, mixed, rich, (), case)

@@ -94,7 +94,7 @@ ROWS = [
     Edge("renyi_above_one", (0, -inf, 0, 0), inf),
     Edge("renyi_above_one", (0, 0, 0, -inf), inf, (nan, nan, nan, nan)),
     Edge("renyi_above_one", (0, -inf, 0, -inf), 0, (0, 0, 0, 0)),
-    Edge("renyi_above_one", (0, 9, 0, 0), inf, (nan, nan, nan, nan)),
+    Edge("renyi_above_one", (0, 12, 0, 0), inf, (nan, nan, nan, nan)),
     Edge("renyi_above_one", (nan, 0, 0, 0), nan, (nan, nan, nan, nan)),
     Edge("renyi_above_one", (0, nan, 0, 0), nan, (nan, nan, nan, nan)),
     # Likelihood

@@ -190,8 +190,13 @@ def operator_arguments():
     plain = (None, [1, 2], [], [], None, None, [])
     each = (None, [], [-1.0, 1.0, 1.0], [], None, None, [], *none)
     tensors = {"mean": mean, "logvar": logvar, "mean2": column, "logvar2": row, "x": x, "z": x, "logits": mean}
+    pixels = {"x": x.detach().sigmoid().requires_grad_()}
     derived = {
-        name: (*(tensors.get(own) for own in operator.tensors), *plain, *parameters.get(name, none))
+        name: (
+            *((tensors | pixels if "bernoulli" in name else tensors).get(own) for own in operator.tensors),
+            *plain,
+            *parameters.get(name, none),
+        )
         for name, operator in OPERATORS.items()
         if Result.SUM in operator.kinds
     }

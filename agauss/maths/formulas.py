@@ -114,13 +114,20 @@ def jeffreys_vjp(m, g, mean, logvar, mean2, logvar2):
     return by_mean + back_mean, by_logvar + back_logvar, by_mean2 + back_mean2, by_logvar2 + back_logvar2
 
 
+def exp_of_less(m, t, rest):
+    """exp(-|t + rest|), for the rest of log_ratio."""
+    below = t < m.like(0.0, t)
+    s = m.exp(m.where(below, t, -t))
+    return s + s * m.where(below, rest, -rest)
+
+
 def pooled(m, d, logvar, logvar2):
     """Of two log-variances, their difference t, exp(-|t|), and the inverse of the sum of the variances, the factor of
     d."""
-    t, _ = log_ratio(m, logvar, logvar2)
-    below = t < m.like(0.0, t)
-    s = m.exp(m.where(below, t, -t))
-    return t, s, precision(m, m.where(below, logvar2, logvar), d) / (m.like(1.0, t) + s)
+    t, rest = log_ratio(m, logvar, logvar2)
+    s = exp_of_less(m, t, rest)
+    largest = m.where(t < m.like(0.0, t), logvar2, logvar)
+    return t, s, precision(m, largest, d) / (m.like(1.0, t) + s)
 
 
 def log_cosh(m, u, s):
@@ -156,10 +163,9 @@ def renyi_parts(m, d, logvar, logvar2, alpha):
     """Of two log-variances, their difference t, 1 - alpha and exp(-|t|); and of the variance (1 - alpha) exp(logvar) +
     alpha exp(logvar2) what part it is of the larger one, and its inverse, the factor of d."""
     zero, one = m.like(0.0, d), m.like(1.0, d)
-    t, _ = log_ratio(m, logvar, logvar2)
+    t, rest = log_ratio(m, logvar, logvar2)
     t = m.where(alpha == zero, zero, t)  # on which nothing depends then
-    c, below = one - alpha, t < zero
-    s = m.exp(m.where(below, t, -t))
+    c, below, s = one - alpha, t < zero, exp_of_less(m, t, rest)
     part = m.where(below, alpha + c * s, c + alpha * s)
     return t, c, s, part, factor(m, m.exp(-m.where(below, logvar2, logvar)) / part, d)
 

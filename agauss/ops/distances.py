@@ -112,7 +112,8 @@ def jeffreys(
     Parameters
     ----------
     mean, logvar, mean2, logvar2 : array or number
-    axis, bounds, bounds2, out : see ``kl``
+    axis, bounds, bounds2 : see ``kl``
+    out : array, optional
 
     Returns
     -------
@@ -184,7 +185,8 @@ def bhattacharyya(
     Parameters
     ----------
     mean, logvar, mean2, logvar2 : array or number
-    axis, bounds, bounds2, out : see ``kl``
+    axis, bounds, bounds2 : see ``kl``
+    out : array, optional
 
     Returns
     -------
@@ -227,7 +229,7 @@ def bhattacharyya_vjp(
 
     Let ``s = exp(logvar) + exp(logvar2)`` and ``u = (mean - mean2) / s``. With respect to mean and mean2 they are
     ``u / 2`` and ``-u / 2``, to logvar ``tanh(t / 2) / 4 - u**2 exp(logvar) / 4``, and to logvar2
-    ``-tanh(t / 2) / 4 - u**2 exp(logvar2) / 4``.
+    ``-tanh(t / 2) / 4 - u**2 exp(logvar2) / 4``. They are within 5 ulp of the sum of their terms' sizes.
 
     Examples
     --------

@@ -164,7 +164,8 @@ def renyi(
     mean, logvar, mean2, logvar2 : array or number
     alpha : number
         The order, at least 0; one for all elements. By it there is no gradient.
-    axis, bounds, bounds2, out : see ``kl``
+    axis, bounds, bounds2 : see ``kl``
+    out : array, optional
 
     Returns
     -------

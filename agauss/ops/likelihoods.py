@@ -268,7 +268,8 @@ def log_density_ratio(
     z, mean, logvar : array or number
     mean2, logvar2 : array or number, optional
         Both or neither; the standard normal by default.
-    axis, bounds, bounds2, out : see ``kl``
+    axis, bounds, bounds2 : see ``kl``
+    out : array, optional
 
     Returns
     -------

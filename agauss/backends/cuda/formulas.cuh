@@ -101,11 +101,17 @@ __device__ __forceinline__ auto jeffreys_vjp(auto g, auto mean, auto logvar, aut
     return values(by_mean + back_mean, by_logvar + back_logvar, by_mean2 + back_mean2, by_logvar2 + back_logvar2);
 }
 
-__device__ __forceinline__ auto pooled(auto d, auto logvar, auto logvar2) {
-    auto [t, _] = log_ratio(logvar, logvar2);
+__device__ __forceinline__ auto exp_of_less(auto t, auto rest) {
     auto below = t < like(0.0, t);
     auto s = exp(where(below, t, -t));
-    return values(t, s, precision(where(below, logvar2, logvar), d) / (like(1.0, t) + s));
+    return s + (s * where(below, rest, -rest));
+}
+
+__device__ __forceinline__ auto pooled(auto d, auto logvar, auto logvar2) {
+    auto [t, rest] = log_ratio(logvar, logvar2);
+    auto s = exp_of_less(t, rest);
+    auto largest = where(t < like(0.0, t), logvar2, logvar);
+    return values(t, s, precision(largest, d) / (like(1.0, t) + s));
 }
 
 __device__ __forceinline__ auto log_cosh(auto u, auto s) {
@@ -143,11 +149,11 @@ __device__ __forceinline__ auto bhattacharyya_vjp(auto g, auto mean, auto logvar
 __device__ __forceinline__ auto renyi_parts(auto d, auto logvar, auto logvar2, auto alpha) {
     auto zero = like(0.0, d);
     auto one = like(1.0, d);
-    auto [t, _] = log_ratio(logvar, logvar2);
+    auto [t, rest] = log_ratio(logvar, logvar2);
     t = where(alpha == zero, zero, t);
     auto c = one - alpha;
     auto below = t < zero;
-    auto s = exp(where(below, t, -t));
+    auto s = exp_of_less(t, rest);
     auto part = where(below, alpha + (c * s), c + (alpha * s));
     return values(t, c, s, part, factor(exp(-where(below, logvar2, logvar)) / part, d));
 }

@@ -249,6 +249,7 @@ def dtype_name(dtype: Any) -> str:
 
 # Operands
 
+OBSERVATIONS = ("x", "z")
 _SCALARS = (np.float16, np.float32, np.float64)
 SINGLE_OR_DOUBLE = (np.dtype(np.float32), np.dtype(np.float64))  # NumPy's, which most calls come with
 
@@ -256,13 +257,14 @@ SINGLE_OR_DOUBLE = (np.dtype(np.float32), np.dtype(np.float64))  # NumPy's, whic
 class Operands:
     """Arrays of one library, dtype and device, and the shape that they broadcast to."""
 
-    __slots__ = ("arrays", "dtype", "library", "shape")
+    __slots__ = ("arrays", "dtype", "library", "parameters", "shape")
 
     def __init__(self, library: Library, arrays: list[Any], shape: Shape) -> None:
         self.library = library
         self.arrays = arrays
         self.shape = shape
         self.dtype = arrays[0].dtype
+        self.parameters: list[Any] = []  # an operation's numbers, as arrays of the wide dtype without dimensions
 
     @property
     def wide(self) -> Any:
@@ -275,10 +277,22 @@ class Operands:
     def device(self) -> Any:
         return device_of(self.arrays[0])
 
+    @property
+    def taken(self) -> list[Any]:
+        """All that the operation's term takes but noise."""
+        return [*self.arrays, *self.parameters] if self.parameters else self.arrays
 
-def operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
-    """The arguments of an operation. Numbers take the dtype of the arrays beside them. Where there are none, NumPy's
-    scalars have theirs, and Python's numbers alone are float64."""
+
+def operands(names: Sequence[str], values: Sequence[Any], parameters: Sequence[float] = ()) -> Operands:
+    """The arguments of an operation, and its parameters. Numbers take the dtype of the arrays beside them. Where there
+    are none, NumPy's scalars have theirs, and Python's numbers alone are float64."""
+    given = _arguments(names, values)
+    if parameters:
+        given.parameters = [like(p, given.library, given.arrays[0], given.wide) for p in parameters]
+    return given
+
+
+def _arguments(names: Sequence[str], values: Sequence[Any]) -> Operands:
     first = values[0]
     if type(first) is np.ndarray and first.dtype in SINGLE_OR_DOUBLE:
         shape, dtype = first.shape, first.dtype
@@ -320,9 +334,9 @@ def _operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
 
 
 def _x_last(names: Sequence[str], values: Sequence[Any]) -> list[tuple[str, Any]]:
-    """Names and values in the order in which they are checked: it is the Gaussian that says what x must be."""
+    """Names and values in the order in which they are checked: it is the Gaussian that says what x, or z, must be."""
     pairs = list(zip(names, values, strict=True))
-    return [*pairs[1:], pairs[0]] if names[0] == "x" else pairs
+    return [*pairs[1:], pairs[0]] if names[0] in OBSERVATIONS else pairs
 
 
 def real(number: Any) -> Any:

@@ -52,28 +52,30 @@ def value(
     index: Any = None,
     out: Any = None,
 ) -> Any:
-    """The operation's values, one or a tuple of them; those that are sums, added up over the axes."""
+    """The operation's values, one or a tuple of them; those that are sums, added up over the axes. Its parameters
+    follow the arrays."""
+    taken = _planned(op, arrays)
     outs = (out,) if out is not None and op.keeps else None
     known = index is None
     if op.noisy and not isinstance(rng, (int, Key)):
         rng = Once(rng)
         known = known and out is None  # an out that is refused must not have advanced a Generator
-    key = _key(op, arrays, outs, axis, bounds) if known else None
+    key = _key(op, taken, outs, axis, bounds) if known else None
     plan = _plan(key)
-    found = None if plan is None else plan(arrays, Noise(as_key(rng).words()) if op.noisy else None, outs)
+    found = None if plan is None else plan(taken, Noise(as_key(rng).words()) if op.noisy else None, outs)
     if found is not None and out is not None and not op.keeps:
         library = library_of(found[0])
         assert library is not None  # what is planned is an array of a library
         check_out(out, library, found[0].shape, found[0].dtype)
         found = (library.deliver(found[0], out),)
     if found is None:
-        given = operands(op.arguments, arrays)
+        given = _operands(op, arrays)
         work = forward(op, given, axis, bounds)
         _check_out_of(work, given, out)
         index = None if index is None else check_index(index, given.library, given.shape)
         noise = Noise(as_key(rng).words(), 0, index) if op.noisy else None
         found = compute(work, given, noise, out)
-        _remember(key, work, given, given.arrays, noise, outs)
+        _remember(key, work, given, given.taken, noise, outs)
     return found[0] if len(found) == 1 else found
 
 
@@ -103,7 +105,7 @@ def compute(work: Pass, given: Operands, noise: Noise | None = None, out: Any = 
     outs = None
     if out is not None and library.fills and work.dtypes:
         outs = (out, *[library.backend.empty(work.shape, t, given.arrays[0]) for t in work.dtypes[1:]])
-    first, *rest = library.backend.run(work, given.arrays, noise, outs)
+    first, *rest = library.backend.run(work, given.taken, noise, outs)
     return library.deliver(first, out), *rest
 
 
@@ -164,23 +166,25 @@ def pull_back(
     index: Any = None,
     out: Outs = None,
 ) -> tuple[Any, ...]:
-    """The gradients by each of the arrays, from a cotangent of each of the operation's values."""
+    """The gradients by each of the arrays, from a cotangent of each of the operation's values. Its parameters follow
+    the arrays."""
     cotangents = _with_arrays(_one_for_each_value(op, cotangent), arrays[0])
+    taken = (*cotangents, *_planned(op, arrays))
     outs = tuple(out) if isinstance(out, (tuple, list)) else None
     known = index is None and (out is None or outs is not None)
-    key = _key(op, (*cotangents, *arrays), outs, axis, bounds) if known else None
+    key = _key(op, taken, outs, axis, bounds) if known else None
     plan = _plan(key)
     found = None
     if plan is not None:
-        found = plan((*cotangents, *arrays), Noise(same_key(rng).words()) if op.noisy else None, outs)
+        found = plan(taken, Noise(same_key(rng).words()) if op.noisy else None, outs)
     if found is None:
-        given = operands(op.arguments, arrays)
+        given = _operands(op, arrays)
         work, given_cotangents = backward(op, given, cotangents, axis, bounds)
         index = None if index is None else check_index(index, given.library, given.shape)
         noise = Noise(same_key(rng).words(), 0, index) if op.noisy else None
         found = gradients(work, given, given_cotangents, noise, out)
         if all(a.shape == given.shape for a in given.arrays):
-            _remember(key, work, given, [*given_cotangents, *given.arrays], noise, outs)
+            _remember(key, work, given, [*given_cotangents, *given.taken], noise, outs)
     return found
 
 
@@ -193,11 +197,23 @@ def _one_for_each_value(op: Operation, cotangent: Any) -> tuple[Any, ...]:
     return tuple(cotangent)
 
 
-def _with_arrays(cotangents: tuple[Any, ...], model: Any) -> tuple[Any, ...]:
-    """Cotangents in which numbers are arrays, beside NumPy's arrays: so a call with numbers can have a plan."""
+def _planned(op: Operation, arrays: Sequence[Any]) -> Sequence[Any]:
+    """The arrays, and the parameters as such where a plan may be had."""
+    n = len(op.arguments)
+    return (*arrays[:n], *_with_arrays(tuple(arrays[n:]), arrays[0])) if op.parameters else arrays
+
+
+def _operands(op: Operation, arrays: Sequence[Any]) -> Operands:
+    n = len(op.arguments)
+    return operands(op.arguments, arrays[:n], arrays[n:])
+
+
+def _with_arrays(given: tuple[Any, ...], model: Any) -> tuple[Any, ...]:
+    """Cotangents or parameters in which numbers are arrays, beside NumPy's arrays: so a call with numbers can have a
+    plan."""
     if type(model) is not np.ndarray or model.dtype not in SINGLE_OR_DOUBLE:
-        return cotangents
-    return tuple([like(c, NUMPY, model) if is_number(c) else c for c in cotangents])
+        return given
+    return tuple([like(c, NUMPY, model) if is_number(c) else c for c in given])
 
 
 def backward(
@@ -226,7 +242,7 @@ def gradients(
     gradient is a sum."""
     check_outs(out, given)
     shape, backend = given.shape, given.library.backend
-    arrays = [*cotangents, *given.arrays]
+    arrays = [*cotangents, *given.taken]
     shapes = [tuple(a.shape) for a in given.arrays]
     found: list[Any] = [None] * len(shapes)
     # The sums first, for what is kept may be written to the arguments.

@@ -30,6 +30,7 @@ class Operation:
     term : the function of formulas.py
     results : the name of each of the term's values, and what becomes of it
     arguments : the public function's array arguments; the term's, where not given
+    parameters : numbers that the term takes after its arrays, of their wide dtype; by them there is no gradient
     function : the public function's name, where two operations share one
     noisy : whether the term's last argument is noise
     vjp : the term's vector-Jacobian product, or None
@@ -39,6 +40,7 @@ class Operation:
     term: Term
     results: dict[str, Result]
     arguments: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
     function: str = ""
     noisy: bool = field(init=False)
     vjp: Term | None = field(init=False)
@@ -47,6 +49,10 @@ class Operation:
         taken = _parameters(self.term)
         noisy = taken[-1] == "eps"
         taken = taken[:-1] if noisy else taken
+        n = len(taken) - len(self.parameters)
+        if taken[n:] != self.parameters:
+            raise TypeError(f"{self.name} must take its parameters after its arguments; got {taken}")
+        taken = taken[:n]
         vjp = getattr(formulas, f"{self.term.__name__}_vjp", None)
         if vjp is not None and _parameters(vjp)[len(self.results) :] != _parameters(self.term):
             raise TypeError(f"{vjp.__name__} must take a cotangent for each value and then what its term takes")
@@ -91,8 +97,17 @@ KL = _row("kl", Result.SUM)
 KL_PRIOR = _row("kl_prior", Result.SUM, function="kl")
 NORMAL_KL = _row("normal_kl", Result.WIDE, term=formulas.kl, arguments=("mean1", "logvar1", "mean2", "logvar2"))
 WASSERSTEIN2_SQUARED = _row("wasserstein2_squared", Result.SUM)
+JEFFREYS = _row("jeffreys", Result.SUM)
+BHATTACHARYYA = _row("bhattacharyya", Result.SUM)
+RENYI = _row("renyi", Result.SUM, parameters=("alpha",))
+RENYI_ABOVE_ONE = _row("renyi_above_one", Result.SUM, parameters=("alpha",), function="renyi")
 NLL = _row("nll", Result.SUM)
+DISCRETIZED_NLL = _row("discretized_nll", Result.SUM, parameters=("width", "low", "high"))
 LOG_PROB = _row("log_prob", Result.SUM)
+LOG_DENSITY_RATIO = _row("log_density_ratio", Result.SUM)
+LOG_DENSITY_RATIO_PRIOR = _row("log_density_ratio_prior", Result.SUM, function="log_density_ratio")
+BERNOULLI_NLL = _row("bernoulli_nll", Result.SUM)
+BERNOULLI_ENTROPY = _row("bernoulli_entropy", Result.SUM)
 ENTROPY = _row("entropy", Result.SUM)
 STD = _row("std", Result.WIDE)
 VAR = _row("var", Result.WIDE)

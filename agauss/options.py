@@ -41,6 +41,45 @@ def flag_of(deterministic: Any) -> bool:
     return bool(deterministic)
 
 
+def is_prior(mean2: Any, logvar2: Any, bounds2: Any) -> bool:
+    """Whether the second Gaussian is the standard normal, for neither its mean nor its log-variance is given."""
+    if mean2 is None and logvar2 is None:
+        if bounds2 is not None:
+            raise ValueError(f"bounds2 must be None without mean2 and logvar2; got {bounds2!r}")
+        return True
+    if mean2 is None or logvar2 is None:
+        raise ValueError(
+            f"mean2 and logvar2 must be given together; got {'logvar2' if mean2 is None else 'mean2'} alone "
+            "(axis and the rest are given by name)"
+        )
+    return False
+
+
+def order_of(alpha: Any) -> float:
+    """The order of a divergence."""
+    if not is_number(alpha):
+        raise TypeError(f"alpha must be a real number; got {type(alpha).__name__}")
+    if not alpha >= 0:
+        raise ValueError(f"alpha must be at least 0; got {alpha!r}")
+    return float(real(alpha))
+
+
+def bin_of(width: Any, low: Any, high: Any) -> tuple[float, float, float]:
+    """The width of bins, and from where on the lowest and the highest are open."""
+    if not is_number(width):
+        raise TypeError(f"width must be a real number; got {type(width).__name__}")
+    if not 0 < width < math.inf:
+        raise ValueError(f"width must be finite and above 0; got {width!r}")
+    for name, end in (("low", low), ("high", high)):
+        if end is not None and not is_number(end):
+            raise TypeError(f"{name} must be None or a real number; got {type(end).__name__}")
+    lowest = -math.inf if low is None else float(real(low))
+    highest = math.inf if high is None else float(real(high))
+    if not lowest < highest:
+        raise ValueError(f"low must be under high; got {low!r} and {high!r}")
+    return float(real(width)), lowest, highest
+
+
 @remembered
 def axes_of(axis: Axis, rank: int, name: str = "axis") -> Shape:
     """The axes, counted from 0; None is all of them."""

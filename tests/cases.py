@@ -12,6 +12,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 import pytest
+from bins import discretized_nll
 
 import agauss as ag
 from agauss import ops
@@ -47,6 +48,18 @@ def expm1(m, t):
     return m.expm1(t) if m is not np else np.where(np.abs(t) < 0.3, t + near_zero(t), np.expm1(t))
 
 
+def log1p(m, x):
+    """log(1 + x); NumPy's own cancels where numbers are complex, whose step is too small to count in a square."""
+    if m is not np or not np.iscomplexobj(x):
+        return m.log1p(x)
+    return np.log1p(x.real) + 1j * x.imag / (1 + x.real)
+
+
+def positive(m, x):
+    """Where x, or its real part, is."""
+    return (x.real if m is np else x) > 0
+
+
 def kl(m, mean, logvar, mean2, logvar2):
     return (mean - mean2) ** 2 * m.exp(-logvar2) / 2, expm1x(m, logvar - logvar2) / 2
 
@@ -59,6 +72,46 @@ def wasserstein2_squared(m, mean, logvar, mean2, logvar2):
     larger = m.maximum(logvar, logvar2)  # by the smaller, the derivative would cancel
     u = (m.minimum(logvar, logvar2) - larger) / 2
     return (mean - mean2) ** 2, m.exp(larger) * expm1(m, u) ** 2
+
+
+def jeffreys(m, mean, logvar, mean2, logvar2):
+    t, square = logvar - logvar2, (mean - mean2) ** 2 / 2
+    return square * m.exp(-logvar), square * m.exp(-logvar2), (expm1x(m, t) + expm1x(m, -t)) / 2
+
+
+def bhattacharyya(m, mean, logvar, mean2, logvar2):
+    u = (logvar - logvar2) / 2
+    rise = (expm1x(m, u) + expm1x(m, -u)) / 2  # cosh(u) - 1
+    return (mean - mean2) ** 2 / (m.exp(logvar) + m.exp(logvar2)) / 4, log1p(m, rise) / 2
+
+
+def renyi(m, mean, logvar, mean2, logvar2, alpha):
+    c, t = 1 - alpha, logvar - logvar2
+    v = c * m.exp(logvar) + alpha * m.exp(logvar2)
+    rise = c * expm1x(m, alpha * t) + alpha * expm1x(m, -c * t)  # of v over the geometric mean
+    return alpha * (mean - mean2) ** 2 / v / 2, log1p(m, rise) / c / 2
+
+
+def renyi_above_one(m, mean, logvar, mean2, logvar2, alpha):
+    b, t = alpha - 1, logvar - logvar2
+    v = alpha * m.exp(logvar2) - b * m.exp(logvar)
+    log = log1p(m, -b * expm1(m, t))
+    return alpha * (mean - mean2) ** 2 / v / 2, expm1x(m, t) / 2, expm1x(m, log) / b / 2
+
+
+def log_density_ratio(m, z, mean, logvar, mean2, logvar2):
+    squares = (z - mean) ** 2 * m.exp(-logvar) / 2, (z - mean2) ** 2 * m.exp(-logvar2) / 2
+    return (logvar2 - logvar) / 2, squares[1], -squares[0]
+
+
+def log_density_ratio_prior(m, z, mean, logvar):
+    return log_density_ratio(m, z, mean, logvar, m.zeros_like(mean), m.zeros_like(logvar))
+
+
+def bernoulli_nll(m, x, logits):
+    above = positive(m, logits)
+    size = m.where(above, logits, -logits)
+    return log1p(m, m.exp(-size)), m.where(above, 1 - x, x) * size
 
 
 def nll(m, x, mean, logvar):
@@ -74,7 +127,16 @@ PLAIN = {
     "kl_prior": kl_prior,
     "normal_kl": kl,
     "wasserstein2_squared": wasserstein2_squared,
+    "jeffreys": jeffreys,
+    "bhattacharyya": bhattacharyya,
+    "renyi": renyi,
+    "renyi_above_one": renyi_above_one,
+    "log_density_ratio": log_density_ratio,
+    "log_density_ratio_prior": log_density_ratio_prior,
+    "bernoulli_nll": bernoulli_nll,
+    "bernoulli_entropy": lambda m, x: (-x * m.log(x), -(1 - x) * log1p(m, -x)),
     "nll": nll,
+    "discretized_nll": discretized_nll,
     "log_prob": lambda m, *given: tuple(-term for term in nll(m, *given)),
     "entropy": lambda m, logvar: (m.zeros_like(logvar) + number(m, 1 + LOG_2PI) / 2, logvar / 2),
     "std": lambda m, logvar: (m.exp(logvar / 2),),
@@ -85,12 +147,21 @@ PLAIN = {
     "sample_and_kl": lambda m, mean, logvar, eps: (sample(m, mean, logvar, eps), kl_prior(m, mean, logvar)),
 }
 
-# The scale of the normals that an argument is drawn from, by its name without a number.
-DOMAIN = {"x": 2.0, "mean": 1.0, "logvar": 1.5, "parameters": 1.0}
+# The scale of the normals that an argument is drawn from, by its name without a number. A pixel is in [0, 1].
+DOMAIN = {"x": 2.0, "z": 2.0, "mean": 1.0, "logvar": 1.5, "logits": 3.0, "parameters": 1.0, "pixel": 1.0}
+PIXELS = {"bernoulli_nll": {"x": "pixel"}, "bernoulli_entropy": {"x": "pixel"}}  # arguments that are drawn as another
+OBSERVATIONS = ("x", "z")  # what the Gaussian is asked about, so its arguments are checked first
+
+# The parameters of a row, as float32 has them too. Over the second of them few random arguments diverge.
+PARAMETERS = {
+    "discretized_nll": {"width": 0.5, "low": -1.0, "high": 1.0},
+    "renyi": {"alpha": 0.25},
+    "renyi_above_one": {"alpha": 1 + 2**-15},
+}
 
 # What an option is, where a function cannot be called without it.
 KEY = Key(2026, 8)
-NEEDED = {"rng": KEY, "bounds": (-1, 1), "key": KEY, "offset": 0, "event_size": 4}
+NEEDED = {"rng": KEY, "bounds": (-1, 1), "key": KEY, "offset": 0, "event_size": 4, "alpha": 0.25, "width": 0.5}
 
 
 def found(table, key, what):
@@ -102,7 +173,14 @@ def found(table, key, what):
 
 def draw(name, shape, rng):
     """A random array for an argument of this name."""
-    return np.asarray(rng.normal(size=shape)) * found(DOMAIN, name.rstrip("0123456789"), "the DOMAIN")
+    made = np.asarray(rng.normal(size=shape)) * found(DOMAIN, name.rstrip("0123456789"), "the DOMAIN")
+    return np.asarray(within_0_and_1(made)) if name == "pixel" else made
+
+
+def within_0_and_1(x):
+    """Numbers inside of whatever numbers."""
+    inside = np.abs(x) % 1
+    return np.where(inside == 0, np.asarray(0.5, inside.dtype), inside)
 
 
 def stop(m, x):
@@ -172,6 +250,23 @@ class Case:
         return tuple(name for name in names if name in self.op.arguments) or names
 
     @property
+    def drawn(self):
+        """The names that say how its arrays are drawn."""
+        own = PIXELS.get(self.op.name, {})
+        return tuple(own.get(name, name) for name in self.arguments)
+
+    @property
+    def parameters(self):
+        return PARAMETERS.get(self.op.name, {})
+
+    def within(self, arrays):
+        """Arguments in the operation's domain, and where it is well conditioned, of whatever numbers."""
+        found = [within_0_and_1(a) if name == "pixel" else a for name, a in zip(self.drawn, arrays, strict=True)]
+        if self.op.name == "renyi_above_one":  # the first Gaussian is the narrower one
+            found[1], found[3] = -np.abs(found[1]), np.abs(found[3])
+        return found
+
+    @property
     def sums(self):
         """Whether the caller says what is summed over."""
         return self.op.summed is not None and self.arguments != ("parameters",)
@@ -186,7 +281,7 @@ class Case:
 
     def options(self, axis=None, bounds=None, bounds2=None):
         """Those of these options that the operation takes, and what it cannot be called without."""
-        chosen = needed(self.function)
+        chosen = needed(self.function) | self.parameters
         if self.sums:
             chosen["axis"] = axis
         if self.bounded:
@@ -198,15 +293,16 @@ class Case:
     def primals(self, shapes, seed=0, scale=1.0):
         """An array for each argument, float64."""
         rng = np.random.default_rng(seed)
-        return [np.asarray(draw(name, shape, rng) * scale) for name, shape in zip(self.arguments, shapes, strict=False)]
+        return [np.asarray(draw(name, shape, rng) * scale) for name, shape in zip(self.drawn, shapes, strict=False)]
 
     def terms(self, m, *given):
         """For each value of the operation, the terms whose sum it is at each element; the noise comes last."""
-        terms = found(PLAIN, self.op.name, "the PLAIN form")(m, *given)
+        terms = found(PLAIN, self.op.name, "the PLAIN form")(m, *given, **self.parameters)
         return [terms] if len(self.op.results) == 1 else list(terms)
 
-    def plain(self, m, *primals, eps=None, axis=None, bounds=None, bounds2=None):
+    def plain(self, m, *primals, eps=None, axis=None, bounds=None, bounds2=None, **parameters):
         """The values that the plain form gives for the public function's arguments and options."""
+        assert parameters in ({}, self.parameters)
         if self.arguments == ("parameters",):
             (parameters,), axis = primals, 1 if axis is None else axis
             half, before = parameters.shape[axis] // 2, (slice(None),) * (axis % parameters.ndim)
@@ -293,7 +389,7 @@ def arrays(dtype="float32", seed=0):
     rng = np.random.default_rng(seed)
     kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
     wide = np.float64 if dtype == "float64" else np.float32  # of all results but samples, and so of their cotangents
-    names = dict.fromkeys(name for case in CASES.values() for name in case.arguments if name != "parameters")
+    names = dict.fromkeys(name for case in CASES.values() for name in case.drawn if name != "parameters")
     made = {name + form: draw(name, shape, rng).astype(kind) for name in names for form, shape in FORMS.items()}
     return made | {
         "parameters": draw("parameters", (6, 8, 5), rng).astype(kind),
@@ -332,11 +428,11 @@ def _cotangents(case, events):
 
 def _calls(case):
     """An operation on whole arrays element by element, the same with all that it takes, and its vjp."""
-    name, whole = case.op.name, case.arguments
+    name, whole = case.op.name, case.drawn
     plain = Call(case.op.function, whole, case.options(axis=()), (), case)
     rich = case.options(axis=(1, 2), bounds=(-1, 1), bounds2="soft")
-    mixed = tuple(f"{a}{form}" for a, form in zip(whole, (" column", " row", "", ""), strict=False))
-    mixed = (*mixed[:3], 0.25) if len(whole) == 4 else mixed if len(whole) > 1 else whole
+    mixed = tuple(f"{a}{form}" for a, form in zip(whole, (" column", " row", "", "", ""), strict=False))
+    mixed = (*mixed[:-1], 0.25) if len(whole) > 3 else mixed if len(whole) > 1 else whole
     yield name, plain
     if (mixed, rich) != (whole, plain.options):
         yield f"{name} mixed", Call(case.op.function, mixed, rich, (), case)

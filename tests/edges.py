@@ -65,6 +65,38 @@ ROWS = [
     Edge("wasserstein2_squared", (3, 0, 0, -inf), 10, (6, 1, -6, 0)),
     Edge("wasserstein2_squared", (nan, 0, 0, 0), nan, (nan, 0, nan, 0)),
     Edge("wasserstein2_squared", (0, nan, 0, 0), nan, (0, nan, 0, nan)),
+    # The Jeffreys divergence and the Bhattacharyya distance
+    Edge("jeffreys", (inf, 0, 0, 0), inf, (inf, -inf, -inf, -inf)),
+    Edge("jeffreys", (0, inf, 0, 0), inf, (0, inf, 0, -inf)),
+    Edge("jeffreys", (0, -inf, 0, 0), inf, (0, -inf, 0, inf)),
+    Edge("jeffreys", (0, -inf, 0, -inf), 0, (0, 0, 0, 0)),  # the very same point
+    Edge("jeffreys", (1, -inf, 0, -inf), inf, (inf, -inf, -inf, -inf)),
+    Edge("jeffreys", (nan, 0, 0, 0), nan, (nan, nan, nan, nan)),
+    Edge("jeffreys", (0, nan, 0, 0), nan, (nan, nan, nan, nan)),
+    Edge("bhattacharyya", (inf, 0, 0, 0), inf, (inf, -inf, -inf, -inf)),
+    Edge("bhattacharyya", (1, inf, 0, 0), inf, (0, 0.25, 0, -0.25)),
+    Edge("bhattacharyya", (0, -inf, 0, 0), inf, (0, -0.25, 0, 0.25)),
+    Edge("bhattacharyya", (0, inf, 0, inf), 0, (0, 0, 0, 0)),  # equal, were they infinite
+    Edge("bhattacharyya", (0, -inf, 0, -inf), 0, (0, 0, 0, 0)),
+    Edge("bhattacharyya", (1, -inf, 0, -inf), inf, (inf, -inf, -inf, -inf)),  # two points
+    Edge("bhattacharyya", (nan, 0, 0, 0), nan, (nan, nan, nan, nan)),
+    Edge("bhattacharyya", (0, nan, 0, 0), nan, (nan, nan, nan, nan)),
+    # The Renyi divergence of an order under 1 and of one above it, by which what is too wide is infinitely far
+    Edge("renyi", (inf, 0, 0, 0), inf, (inf, -inf, -inf, -inf)),
+    Edge("renyi", (0, inf, 0, 0), inf),
+    Edge("renyi", (0, -inf, 0, 0), inf),
+    Edge("renyi", (0, -inf, 0, -inf), 0, (0, 0, 0, 0)),
+    Edge("renyi", (0, inf, 0, inf), 0, (0, 0, 0, 0)),
+    Edge("renyi", (nan, 0, 0, 0), nan, (nan, nan, nan, nan)),
+    Edge("renyi", (0, nan, 0, 0), nan, (nan, nan, nan, nan)),
+    Edge("renyi_above_one", (inf, 0, 0, 0), inf, (inf, inf, -inf, -inf)),
+    Edge("renyi_above_one", (0, inf, 0, 0), inf, (nan, nan, nan, nan)),
+    Edge("renyi_above_one", (0, -inf, 0, 0), inf),
+    Edge("renyi_above_one", (0, 0, 0, -inf), inf, (nan, nan, nan, nan)),
+    Edge("renyi_above_one", (0, -inf, 0, -inf), 0, (0, 0, 0, 0)),
+    Edge("renyi_above_one", (0, 12, 0, 0), inf, (nan, nan, nan, nan)),
+    Edge("renyi_above_one", (nan, 0, 0, 0), nan, (nan, nan, nan, nan)),
+    Edge("renyi_above_one", (0, nan, 0, 0), nan, (nan, nan, nan, nan)),
     # Likelihood
     Edge("nll", (inf, 0, 0), inf, (inf, -inf, -inf)),
     Edge("nll", (0, -inf, 0), inf),
@@ -75,11 +107,53 @@ ROWS = [
     Edge("nll", (nan, 0, 0), nan, (nan, nan, nan)),
     Edge("nll", (0, nan, 0), nan),
     Edge("nll", (0, 0, nan), nan, (nan, nan, nan)),
+    # A bin, half a unit wide, the end ones at -1 and 1
+    Edge("discretized_nll", (inf, 0, 0), inf, (inf, -inf, -inf)),
+    Edge("discretized_nll", (0, inf, 0), inf, (-inf, inf, -inf)),
+    Edge("discretized_nll", (0.5, 0, inf), inf, (0, 0, 0.5)),  # spread over everything: all of it beyond the ends
+    Edge("discretized_nll", (1, 0, inf), None, (0, 0, 0)),  # one half
+    Edge("discretized_nll", (0, 0, -inf), 0, (0, 0, 0)),  # a point inside
+    Edge("discretized_nll", (0.5, 0, -inf), inf, (inf, -inf, -inf)),  # and elsewhere
+    Edge("discretized_nll", (2, 3, -inf), 0, (0, 0, 0)),
+    Edge("discretized_nll", (nan, 0, 0), nan, (nan, nan, nan)),
+    Edge("discretized_nll", (0, nan, 0), nan, (nan, nan, nan)),
+    Edge("discretized_nll", (0, 0, nan), nan, (nan, nan, nan)),
     Edge("log_prob", (inf, 0, 0), -inf),
     Edge("log_prob", (0, 0, inf), -inf),
     Edge("log_prob", (1, 0, -inf), -inf),
     Edge("log_prob", (0, 0, -inf), inf),
     Edge("log_prob", (nan, 0, 0), nan),
+    # The ratio of two densities, and to the standard normal's
+    Edge("log_density_ratio", (2, 1, 0, 1, 0), 0, (0, 1, 0, -1, 0)),
+    Edge("log_density_ratio", (0, 0, -inf, 0, 0), inf),  # at the first one's point
+    Edge("log_density_ratio", (1, 0, -inf, 0, 0), -inf),  # and elsewhere
+    Edge("log_density_ratio", (0, 0, 0, 0, -inf), -inf),
+    Edge("log_density_ratio", (1, 0, 0, 0, -inf), inf),
+    Edge("log_density_ratio", (1, 0, -inf, 0, -inf), 0),  # the very same point
+    Edge("log_density_ratio", (1, 0, inf, 0, 0), -inf),
+    Edge("log_density_ratio", (1, 0, 0, 0, inf), inf),
+    Edge("log_density_ratio", (nan, 0, 0, 0, 0), nan, (0, nan, nan, nan, nan)),
+    Edge("log_density_ratio", (0, 0, nan, 0, 0), nan),
+    Edge("log_density_ratio_prior", (2, 0, 0), 0, (0, 2, 1.5)),
+    Edge("log_density_ratio_prior", (0, 0, -inf), inf),
+    Edge("log_density_ratio_prior", (1, 0, -inf), -inf),
+    Edge("log_density_ratio_prior", (1, 0, inf), -inf),
+    Edge("log_density_ratio_prior", (nan, 0, 0), nan, (0, nan, nan)),
+    # Pixels
+    Edge("bernoulli_nll", (1, inf), 0, (-inf, 0)),
+    Edge("bernoulli_nll", (0, -inf), 0, (inf, 0)),
+    Edge("bernoulli_nll", (0, inf), inf, (-inf, 1)),
+    Edge("bernoulli_nll", (0.5, -inf), inf, (inf, -0.5)),
+    Edge("bernoulli_nll", (2, 0), nan, (nan, nan)),  # outside [0, 1]
+    Edge("bernoulli_nll", (-1, -inf), nan, (nan, nan)),
+    Edge("bernoulli_nll", (nan, 0), nan, (nan, nan)),
+    Edge("bernoulli_nll", (1, nan), nan, (nan, nan)),
+    Edge("bernoulli_entropy", (0,), 0, (inf,)),
+    Edge("bernoulli_entropy", (1,), 0, (-inf,)),
+    Edge("bernoulli_entropy", (0.5,), None, (0,)),
+    Edge("bernoulli_entropy", (2,), nan, (nan,)),
+    Edge("bernoulli_entropy", (-1,), nan, (nan,)),
+    Edge("bernoulli_entropy", (nan,), nan, (nan,)),
     # Moments
     Edge("entropy", (inf,), inf),
     Edge("entropy", (-inf,), -inf),

@@ -66,9 +66,9 @@ class Argument:
         with np.errstate(over="ignore"):
             return np.asarray(x.clip(-20, 20) if not edges else x).astype(numpy_dtype(dtype))
 
-    def laid_out(self, dtype, whole, edges=False):
-        """The same numbers as they lie, at times spread over the whole shape by strides of 0."""
-        view, _ = lay_out(self.values(dtype, edges), self.layout)
+    def laid_out(self, values, whole):
+        """Numbers as they lie, at times spread over the whole shape by strides of 0."""
+        view, _ = lay_out(values, self.layout)
         return np.broadcast_to(view, whole) if self.spread else view
 
 

@@ -108,14 +108,15 @@ def test_the_digest_of_the_caches_sources_is_of_all_that_kernels_are_made_from()
     assert found == set(cache.MODULES)
 
 
-@pytest.mark.parametrize("module", ["agauss.maths.formulas", "agauss.maths.coefficients", "agauss.maths.noise"])
+@pytest.mark.parametrize("module", ["agauss.maths.parts", "agauss.maths.coefficients", "agauss.maths.noise"])
 def test_the_formulas_and_the_noise_import_nothing_of_ours_nor_any_package(module):
     assert own_imports(module) == set()
     assert foreign_imports(module) <= set(sys.stdlib_module_names)
 
 
-def test_formulas_import_nothing_at_all():
-    assert foreign_imports("agauss.maths.formulas") == set()
+def test_formulas_import_nothing_but_their_parts():
+    assert own_imports("agauss.maths.formulas") == {"agauss.maths.parts"}
+    assert foreign_imports("agauss.maths.formulas") == foreign_imports("agauss.maths.parts") == set()
     assert foreign_imports("agauss.maths.coefficients") == set()
 
 

@@ -27,7 +27,7 @@ from agauss.backends.cpu import mathlib
 from agauss.backends.cuda import source
 from agauss.backends.cuda.backend import Backend
 from agauss.backends.cuda.source import Spec
-from agauss.maths import formulas
+from agauss.maths import formulas, parts
 from agauss.operations import Result
 
 ROOT = Path(__file__).parents[1]
@@ -59,9 +59,10 @@ def test_the_mirrored_files_are_those_that_the_python_gives_now(name):
 
 
 def test_every_formula_is_mirrored_with_its_arguments():
-    text = (ROOT / "agauss" / "backends" / "cuda" / "formulas.cuh").read_text()
+    cuda = ROOT / "agauss" / "backends" / "cuda"
+    text = (cuda / "parts.cuh").read_text() + (cuda / "formulas.cuh").read_text()
     found = {name: re.findall(r"auto (\w+)", given) for name, given in re.findall(r"auto (\w+)\((.*?)\) \{", text)}
-    terms = [f for f in vars(formulas).values() if callable(f) and f.__module__ == formulas.__name__]
+    terms = [f for f in (vars(parts) | vars(formulas)).values() if callable(f)]
     assert len(terms) > 30
     assert found == {f.__name__: list(f.__code__.co_varnames[1 : f.__code__.co_argcount]) for f in terms}
 
@@ -323,13 +324,17 @@ softplus = over(njit(lambda x: formulas.softplus(mathlib, x)))
 sigmoid = over(njit(lambda x: formulas.sigmoid(mathlib, x)))
 DOMAIN = {
     "log": lambda x: np.where(np.abs(x) >= np.finfo(x.dtype).tiny, np.abs(x), 1),  # normal and positive
-    "log1p": lambda x: np.where(np.abs(x) <= 1, np.abs(x), 0.25),
+    "log1p": lambda x: np.where(np.isfinite(x), np.abs(x), 0.25),
+    "ln": np.abs,
+    "mills": np.abs,
 }
 
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.float64)], ids=str)
-@pytest.mark.parametrize("function", ["exp", "expm1", "half_expm1x", "log", "log1p", "softplus", "sigmoid"])
+@pytest.mark.parametrize(
+    "function", ["exp", "expm1", "half_expm1x", "log", "log1p", "ln", "mills", "softplus", "sigmoid"]
+)
 @pytest.mark.parametrize("count", COUNTS)
 def test_a_function_has_the_bits_of_numbas_over_many_arguments(shim, function, dtype, count):
     with np.errstate(all="ignore"):

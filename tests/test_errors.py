@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from cases import PUBLIC
+from cases import OBSERVATIONS, PUBLIC
 from oracles import array
 from refusals import (
     NOT_ARRAYS,
@@ -47,7 +47,7 @@ def test_what_is_no_array_is_refused_by_name(name):
             args, options = arguments(name)
             args[position] = bad
             says = (rf"\b{blamed}\b", "must", "got", came)
-            if bad is None and function in (ag.kl, ag.kl_vjp) and position > 1:
+            if bad is None and inspect.signature(function).parameters[blamed].default is None:
                 says = ("mean2|logvar2",)  # one of two that go together
             assert_refused(function, *args, kinds=(TypeError, ValueError)[: 1 + (bad is None)], says=says, **options)
 
@@ -77,7 +77,7 @@ def test_integers_beside_integers_are_refused_too():
     for name in PUBLIC:
         function, names, options, _ = PUBLIC[name]
         args = [np.ones((2, 4), np.int64) for _ in names]
-        first = min(names, key=lambda name: name == "x")
+        first = min(names, key=lambda name: name in OBSERVATIONS)
         assert_refused(function, *args, kinds=TypeError, says=(rf"\b{first}\b", "floating", "got int64"), **options)
 
 
@@ -87,9 +87,9 @@ mixable = pytest.mark.parametrize("name", [name for name in PUBLIC if len(PUBLIC
 def blamed_for(arrays, position):
     """The argument that a message names where the one at a position is the odd one, and whether that one comes first.
 
-    The first is the model of the others, so the second is blamed for it; x, which the Gaussian is asked about, is last.
+    The first is the model of the others, so the second is blamed for it. What the Gaussian is asked about comes last.
     """
-    order = sorted(arrays, key=lambda name: name == "x")
+    order = sorted(arrays, key=lambda name: name in OBSERVATIONS)
     first = order[0] == arrays[position]
     return order[1] if first else arrays[position], first
 

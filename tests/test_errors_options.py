@@ -9,6 +9,7 @@ from oracles import EVERY_LIBRARY, array, host
 from refusals import OUT, Q, arguments, assert_refused, libraries, ones, taking, with_axis
 
 import agauss as ag
+from agauss.integrations import torch as agt
 
 # out=
 
@@ -286,3 +287,31 @@ def test_fold_in_refuses_what_is_no_count():
 )
 def test_philox_refuses_other_words(counter, key, kinds, says):
     assert_refused(ag.random.philox4x32, counter, key, kinds=kinds, says=says)
+
+
+# alpha
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("name", taking("alpha"))
+@pytest.mark.parametrize(
+    ("alpha", "kind", "came"),
+    [
+        (-0.5, ValueError, "-0.5"),
+        (-np.inf, ValueError, "-inf"),
+        (np.nan, ValueError, "nan"),
+        (True, TypeError, "bool"),
+        ("2", TypeError, "str"),
+        (None, TypeError, "NoneType"),
+        (1j, TypeError, "complex"),
+        (np.ones(3), TypeError, "ndarray"),
+    ],
+    ids=str,
+)
+def test_an_alpha_that_is_no_order_is_refused(name, library, alpha, kind, came):
+    args, options = arguments(name, library)
+    assert_refused(
+        getattr(ag, name), *args, kinds=kind, says=("alpha", "must", "got", came), **{**options, "alpha": alpha}
+    )
+    if library == "torch" and name == "renyi":
+        assert_refused(agt.renyi, *args, kinds=kind, says=("alpha", "must", "got", came), alpha=alpha)

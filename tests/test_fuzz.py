@@ -111,13 +111,13 @@ class Case(NamedTuple):
 
     @property
     def options(self):
-        return {"axis": self.axis} if self.op in SUMMED else {}
+        return CASES[self.op].parameters | ({"axis": self.axis} if self.op in SUMMED else {})
 
     def arrays(self):
-        return [argument.values(self.dtype, self.edges) for argument in self.given]
+        return CASES[self.op].within([argument.values(self.dtype, self.edges) for argument in self.given])
 
     def views(self):
-        return [argument.laid_out(self.dtype, self.shape, self.edges) for argument in self.given]
+        return [argument.laid_out(a, self.shape) for argument, a in zip(self.given, self.arrays(), strict=True)]
 
     def g(self):
         return self.cotangent.values(self.dtype if self.op == "mode" else self.compute)
@@ -224,7 +224,7 @@ def test_an_out_may_overlap_the_arguments(op, dtype, seed):
     places = windows(count + 1, shape, 600, rng)
     memory = np.random.default_rng(seed).normal(size=600).astype(dtype)
     *inputs, out = (window(memory, shape, place) for place in places)
-    options = {"axis": ()} if op in SUMMED else {"rng": 5} if op == "sample" else {}
+    options = CASES[op].parameters | ({"axis": ()} if op in SUMMED else {"rng": 5} if op == "sample" else {})
     want = CASES[op].function(*(a.copy() for a in inputs), **options)
     after = memory.copy()
     window(after, shape, places[-1])[...] = want
@@ -374,7 +374,7 @@ def test_samples_are_the_mean_and_so_much_noise_whatever_the_layout(sample):
     wide = np.float64 if sample.dtype == "float64" else np.float32
     zeros = np.zeros(sample.shape, wide)
     eps = sample.call(zeros, zeros)
-    got = sample.call(*(a.laid_out(sample.dtype, sample.shape) for a in sample.given))
+    got = sample.call(*(a.laid_out(a.values(sample.dtype), sample.shape) for a in sample.given))
     assert same_bits(got, sample.call(mean, logvar))
     assert_near(got, long_terms(SAMPLE, long(mean), long(logvar), long(eps)), ULP, wide, shape=eps.shape)
 

@@ -64,7 +64,7 @@ def test_gradients_are_those_of_the_plain_form_and_of_their_arguments_shape(name
 @ops
 def test_a_number_among_the_arguments_has_a_gradient_without_dimensions(case, library):
     for number in range(len(case.arguments)):
-        primals = case.primals([SHAPE] * 4)
+        primals = case.primals([SHAPE] * 5)
         primals[number] = np.array(0.25)
         given = [array(library, p) for p in primals]
         given[number] = 0.25
@@ -88,10 +88,11 @@ AROUND = np.array(
 def test_gradients_under_bounds_are_those_of_the_plain_form(name, library, kind):
     case = CASES[name]
     bounds = None if kind is None else (*LIMITS, kind)
-    primals = case.primals([AROUND.shape] * 4)
+    primals = case.primals([AROUND.shape] * 5)
     for place, argument in enumerate(case.arguments):
         if argument in ("logvar", "logvar2"):
             primals[place] = AROUND if argument == "logvar" else AROUND[::-1].copy()
+    primals = case.within(primals)
     given = [array(library, p) for p in primals]
     cotangent = np.random.default_rng(2).normal(size=AROUND.shape)
     options = case.options((), bounds)
@@ -130,7 +131,7 @@ def test_each_of_the_two_bounds_of_kl_is_for_its_own_log_variance(library):
 def test_plain_kl_and_the_librarys_are_the_same_function():
     # Guards the oracle: the forms that are differentiated above have the library's values.
     for case in map(CASES.get, ELEMENTWISE):
-        primals = case.primals([SHAPE] * 4)
+        primals = case.primals([SHAPE] * 5)
         options = case.options((1, 2), (*LIMITS, "soft"))
         value = case.plain(torch, *(torch.tensor(p) for p in primals), **options)
         np.testing.assert_allclose(
@@ -147,7 +148,7 @@ def test_plain_kl_and_the_librarys_are_the_same_function():
 )
 def test_gradients_are_those_of_jax(name, kind):
     case = CASES[name]
-    primals = case.primals([(3, 4), (4,), (3, 1), ()])
+    primals = case.primals([(3, 4), (4,), (3, 1), (), (4,)])
     options = case.options(-1, kind and (*LIMITS, kind))
     value_shape = np.shape(case.function(*primals, **options))
     cotangent = np.random.default_rng(3).normal(size=value_shape)
@@ -174,7 +175,7 @@ def test_gradients_are_those_of_jax(name, kind):
 )
 def test_gradients_are_the_slopes_of_the_forward(name, kind):
     case = CASES[name]
-    primals = case.primals([(2, 3), (3,), (2, 1), ()])
+    primals = case.primals([(2, 3), (3,), (2, 1), (), (3,)])
     options = case.options((0,), None if kind is None else (*LIMITS, kind))
     cotangent = np.random.default_rng(4).normal(size=np.shape(case.function(*primals, **options)))
     want = differences(lambda *given: np.sum(case.function(*given, **options) * cotangent), primals)
@@ -188,7 +189,7 @@ def test_gradients_are_the_slopes_of_the_forward(name, kind):
 @ops
 @pytest.mark.parametrize("dtype", HALF)
 def test_half_precision_gradients_have_the_arguments_dtype_and_are_rounded_once(case, library, dtype):
-    shapes = [(64, 5), (5,), (64, 1), ()]
+    shapes = [(64, 5), (5,), (64, 1), (), (5,)]
     primals = [array("numpy", p, dtype) for p in case.primals(shapes)]
     given = [array(library, p, dtype) for p in primals]
     options = case.options(-1, None)
@@ -205,7 +206,7 @@ def test_half_precision_gradients_have_the_arguments_dtype_and_are_rounded_once(
 @libraries
 @ops
 def test_float32_gradients_are_those_of_the_plain_form(case, library):
-    primals = [p.astype(np.float32) for p in case.primals([SHAPE, (3, 4), (2, 1, 1), (1, 3, 1)])]
+    primals = [p.astype(np.float32) for p in case.primals([SHAPE, (3, 4), (2, 1, 1), (1, 3, 1), (4,)])]
     options = case.options((1, 2), None)
     got = case.vjp(*(array(library, p) for p in primals), cotangent=0.7, **options)
     assert all(dtype_of(g) == "float32" for g in got)
@@ -216,7 +217,7 @@ def test_float32_gradients_are_those_of_the_plain_form(case, library):
 @pytest.mark.parametrize("library", [name for name in EVERY_LIBRARY if name != "numpy"])
 def test_every_vjp_accepts_every_library(library):
     for case in map(CASES.get, ELEMENTWISE):
-        primals = [p.astype(np.float32) for p in case.primals([(3, 4)] * 4)]
+        primals = [p.astype(np.float32) for p in case.primals([(3, 4)] * 5)]
         options = case.options(None, None)
         got = case.vjp(*(array(library, p) for p in primals), cotangent=0.7, **options)
         assert all(library_of(g) == library for g in got)
@@ -238,7 +239,7 @@ def test_every_vjp_accepts_every_library(library):
 @libraries
 @ops
 def test_the_gradient_is_linear_in_its_cotangent(case, library):
-    primals = [array(library, p) for p in case.primals([SHAPE, (3, 4), (2, 1, 1), ()])]
+    primals = [array(library, p) for p in case.primals([SHAPE, (3, 4), (2, 1, 1), (), (4,)])]
     options = case.options((0, 2), None)
     for one, double, none in zip(
         *(case.vjp(*primals, cotangent=factor, **options) for factor in (1.0, 2.0, 0.0)), strict=True

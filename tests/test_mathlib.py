@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 from numba import njit
+from scipy.special import erfcx
 from vectors import VECTOR
 
 import agauss as ag
@@ -21,7 +22,7 @@ from agauss.maths import noise
 
 ROOT = Path(__file__).parents[1]
 DTYPES = (np.float32, np.float64)
-FUNCTIONS = ("exp", "expm1", "half_expm1x", "log", "log1p")
+FUNCTIONS = ("exp", "expm1", "half_expm1x", "log", "log1p", "ln", "mills")
 # ulp; found:  float32  float64
 BOUND = {
     "exp": 1.0,  # 0.988  0.975
@@ -29,6 +30,8 @@ BOUND = {
     "half_expm1x": 2.6,  # 2.27  2.42
     "log": 1.0,  # 0.87  0.90
     "log1p": 1.4,  # 1.22  1.22
+    "ln": 1.0,  # 0.85  0.79
+    "mills": 3.0,  # 2.77  2.56
     "sincos_turn": 1.4,  # 1.29  1.29: the word's rounding to the dtype is part of it
 }
 
@@ -64,6 +67,10 @@ def by_mpmath(name, x):
     x = mpf(float(x))
     if name == "half_expm1x":
         return (mp.expm1(x) - x if abs(x) > 1e-3 else sum(x**k / mp.factorial(k) for k in range(2, 20))) / 2
+    if name == "mills" and x > 1e6:
+        return (1 - 1 / x**2) / x  # and 3 / x^5, at most 3e-24 of it
+    if name == "mills":
+        return mp.exp(x * x / 2) * mp.sqrt(mp.pi / 2) * mp.erfc(x / mp.sqrt(2))
     return getattr(mp, name)(x)
 
 
@@ -73,7 +80,9 @@ def by_wider_floats(name, x):
     if name == "half_expm1x":
         series = x * x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6 * (1 + x / 7 * (1 + x / 8))))))
         return np.where(np.abs(x) < 0.02, series, np.expm1(x) - x) / 2
-    return getattr(np, name)(x)
+    if name == "mills":
+        return np.sqrt(np.pi / 2) * erfcx(x / np.sqrt(2))
+    return getattr(np, "log" if name == "ln" else name)(x)
 
 
 def ulp_errors(got, want):
@@ -105,14 +114,17 @@ def random_arguments(name, dtype, n, seed=0):
     """n arguments from all of the function's domain: near 0, near the switches of its form, and out to overflow."""
     rng = np.random.default_rng(seed)
     info = np.finfo(dtype)
-    if name == "log":
+    if name in ("log", "ln"):
         parts = [
             np.exp(rng.uniform(np.log(info.tiny) * 0.9999, np.log(info.max) * 0.9999, n)),
             rng.uniform(0.5, 2, n),
             1 + rng.normal(size=n) * np.exp(rng.uniform(-30, -2, n)),
         ]
     elif name == "log1p":
-        parts = [rng.uniform(0, 1, n), np.exp(rng.uniform(-80, 0, n)), rng.uniform(0.25, 0.45, n)]
+        large = np.exp(rng.uniform(0, np.log(info.max) * 0.9999, n))
+        parts = [rng.uniform(0, 1, n), np.exp(rng.uniform(-80, 0, n)), rng.uniform(0.25, 0.45, n), large]
+    elif name == "mills":
+        parts = [rng.uniform(0, 2, n), rng.uniform(0, 20, n), np.exp(rng.uniform(-80, 80, n))]
     else:
         top = float(np.log(info.max)) * 1.05
         small = rng.choice([-1, 1], n) * np.exp(rng.uniform(-40, 0.5, n))
@@ -135,12 +147,16 @@ def around(*points, dtype, steps=3):
 def edge_arguments(name, dtype):
     info = np.finfo(dtype)
     tiny, largest = float(info.tiny), float(info.max)
-    if name == "log":
+    if name in ("log", "ln"):
         points = [tiny * 1.001, 0.5, 0.5**0.5, 1.0, 2**0.5, 2.0, 1e10, largest / 1.001]
         return np.concatenate([around(*points, dtype=dtype), np.array([tiny, largest], dtype)])
     if name == "log1p":
-        inside = around(1e-30, float(info.eps), 0.25, 2**0.5 - 1, 0.5, 1 - 1e-6, dtype=dtype)
-        return np.concatenate([inside, np.array([0, info.smallest_subnormal, tiny, 1], dtype)])
+        points = [1e-30, float(info.eps), 0.25, 2**0.5 - 1, 0.5, 1 - 1e-6, 1.0, 1 / float(info.eps), largest / 1.001]
+        return np.concatenate(
+            [around(*points, dtype=dtype), np.array([0, info.smallest_subnormal, tiny, largest], dtype)]
+        )
+    if name == "mills":  # its form changes at 12
+        return np.concatenate([around(1e-30, 1.0, 4.0, 12.0, dtype=dtype), np.array([0, tiny, largest / 8], dtype)])
     ln2, low = np.log(2), float(np.log(float(info.smallest_subnormal) if dtype is np.float32 else 5e-324))
     points = [
         0.0,
@@ -184,8 +200,10 @@ def test_float32_errors_over_strides_of_all_bit_patterns(name):
     x = np.concatenate([patterns, -patterns])
     if name == "log":
         x = x[x >= np.finfo(np.float32).tiny]
-    elif name == "log1p":
-        x = x[(x >= 0) & (x <= 1)]
+    elif name == "ln":
+        x = x[x > 0]
+    elif name in ("log1p", "mills"):
+        x = x[x >= 0]
     with np.errstate(over="ignore"):
         want = by_wider_floats(name, x)
     errors = ulp_errors_of_float32(VECTOR[name](x), want)
@@ -194,15 +212,15 @@ def test_float32_errors_over_strides_of_all_bit_patterns(name):
 
 @pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="long double is no wider than float64 here")
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "mills"])
 def test_float64_errors_over_a_million_arguments(name):
-    """Against wider floats. The small arguments of half_expm1x, which cancels in them, are left to mpmath."""
+    """Against wider floats, which have no Mills' ratio. The small arguments of half_expm1x are left to mpmath."""
     x = random_arguments(name, np.float64, 500_000, seed=2)
     if name == "half_expm1x":
         x = x[np.abs(x) > 0.1]
     wide = x.astype(np.longdouble)
     with np.errstate(over="ignore"):
-        want = (np.expm1(wide) - wide) / 2 if name == "half_expm1x" else getattr(np, name)(wide)
+        want = (np.expm1(wide) - wide) / 2 if name == "half_expm1x" else getattr(np, name.replace("ln", "log"))(wide)
         nearest = want.astype(np.float64)
     got = VECTOR[name](x)
     finite = np.isfinite(nearest)
@@ -245,6 +263,9 @@ def test_values_at_zero_infinity_and_nan(dtype):
     for name, values in want.items():
         np.testing.assert_array_equal(VECTOR[name](x), np.array(values, dtype), err_msg=name)
     np.testing.assert_array_equal(VECTOR["log1p"](np.array([0, 1, nan], dtype)), np.array([0, np.log(2), nan], dtype))
+    positive = x[(x >= 0) | np.isnan(x)]
+    np.testing.assert_array_equal(VECTOR["ln"](positive[:4]), np.array([-inf, -inf, inf, nan], dtype))
+    np.testing.assert_array_equal(VECTOR["mills"](positive[2:4]), np.array([0, nan], dtype))
     np.testing.assert_array_equal(VECTOR["log"](np.array([1], dtype)), np.array([0], dtype))
 
 
@@ -255,6 +276,22 @@ def test_log1p_of_subnormals_is_exact_and_expm1_off_by_one_at_most(dtype):
     np.testing.assert_array_equal(VECTOR["log1p"](x), x)
     assert (np.abs(VECTOR["expm1"](x) - x) <= least).all()  # it computes the half, which has one bit less
     np.testing.assert_array_equal(VECTOR["expm1"](-x), -VECTOR["expm1"](x))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_ln_of_subnormals(dtype):
+    x = (np.arange(1, 1000) * float(np.finfo(dtype).smallest_subnormal)).astype(dtype)
+    with mp.workdps(40):
+        errors = ulp_errors(VECTOR["ln"](x), [mp.log(mpf(float(value))) for value in x])
+    assert errors.max() < BOUND["ln"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_mills_ratio_never_rises(dtype):
+    x = np.sort(np.concatenate([random_arguments("mills", dtype, 100_000, seed=12), edge_arguments("mills", dtype)]))
+    y = VECTOR["mills"](x)
+    assert (y[1:] <= y[:-1] * dtype(1 + BOUND["mills"] * np.finfo(dtype).eps)).all()
+    assert (y > 0).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -61,6 +61,7 @@ def test_the_public_function_takes_what_the_table_says(name):
         assert [a for a in given if a in op.arguments] == own
         assert limits <= set(given)
         assert ("axis" in given) == (op.summed is not None)
+    assert set(op.parameters) <= set(given)
     assert ("rng" in given) == op.noisy
     assert ("out" in given) or name in ("normal_kl", "saturated")  # their models' signatures have none
 
@@ -78,7 +79,7 @@ def test_the_tests_have_its_plain_form_and_its_arguments_domains(name):
         assert name in PLAIN, f"write the plain form of {name}: PLAIN in tests/cases.py"
         names = inspect.signature(PLAIN[name]).parameters
         assert len(names) > 1 or "given" in names
-    for argument in case.arguments:
+    for argument in case.drawn:
         assert argument.rstrip("0123456789") in DOMAIN, f"say what {argument} may be: DOMAIN in tests/cases.py"
 
 

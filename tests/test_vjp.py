@@ -11,7 +11,7 @@ import agauss as ag
 @libraries
 @ops
 def test_vjp_gives_the_value_and_the_gradients_again_and_again(case, library):
-    primals = [array(library, p) for p in case.primals([SHAPE, (3, 4), (2, 1, 1), ()])]
+    primals = [array(library, p) for p in case.primals([SHAPE, (3, 4), (2, 1, 1), (), (4,)])]
     options = case.options((0, 2), (*LIMITS, "soft"))
     value, pullback = ag.vjp(case.function, *primals, **options)
     assert same_bits(host(value), host(case.function(*primals, **options)))

@@ -28,5 +28,7 @@ def log(x):
     return noise.log(mathlib, x)
 
 
-VECTOR = {name: over(getattr(mathlib, name)) for name in ("exp", "expm1", "half_expm1x", "log1p", "sqrt")}
+VECTOR = {
+    name: over(getattr(mathlib, name)) for name in ("exp", "expm1", "half_expm1x", "log1p", "ln", "mills", "sqrt")
+}
 VECTOR["log"] = over(log)

@@ -17,6 +17,14 @@ def series(f, terms):
     return lambda x: sum(c * x**k for k, c in enumerate(terms)) if abs(x) < 1e-6 else f(x)
 
 
+def mills(q):
+    """r with (1 - Phi(x)) / phi(x) = (1 + (1 - q) r) / (x + 4) for q = (x - 4) / (x + 4), which is 1 at infinity."""
+    if q == 1:
+        return mpf(1) / 2
+    x = 4 * (1 + q) / (1 - q)
+    return ((x + 4) * mp.exp(x**2 / 2) * mp.sqrt(mp.pi / 2) * mp.erfc(x / mp.sqrt(2)) - 1) / (1 - q)
+
+
 # name -> (function, low end, high end, weight: how much of the result's relative error the polynomial's own is)
 TABLES = {
     "EXP": (series(lambda r: (mp.expm1(r) - r) / r**2, [mpf(1) / mp.factorial(k + 2) for k in range(12)]),
@@ -31,6 +39,7 @@ TABLES = {
     "COS": (series(lambda z: (mp.cos(TURN8 * mp.sqrt(z)) - 1) / z,
                    [(-1) ** (k + 1) * TURN8 ** (2 * k + 2) / mp.factorial(2 * k + 2) for k in range(8)]),
             mpf(0), mpf(1), lambda z: z),
+    "MILLS": (mills, mpf(-1), mpf(1), lambda q: (1 - q) * mills(q) / (1 + (1 - q) * mills(q))),
 }  # fmt: skip
 DTYPES = {"F32": (24, mpf(2) ** -26), "F64": (53, mpf(2) ** -56)}
 
@@ -50,9 +59,13 @@ def rounded(x, bits):
 
 def lowest_degree(f, low, high, weight, bits, bound):
     points = [low + (high - low) * k / 400 for k in range(401)]
+    values = [f(x) for x in points]
     for degree in range(2, 30):
         coefficients = [rounded(c, 200) for c in interpolate(f, low, high, degree)]
-        error = max(abs((mp.polyval(coefficients[::-1], x) / f(x) - 1) * weight(x)) for x in points)
+        error = max(
+            abs((mp.polyval(coefficients[::-1], x) / true - 1) * weight(x))
+            for x, true in zip(points, values, strict=True)
+        )
         if error < bound:
             return [rounded(c, bits) for c in coefficients], error
     raise ValueError("no degree under 30 will do")
@@ -89,6 +102,8 @@ if __name__ == "__main__":
             "EXP_HIGH": mpf(89 if bits == 24 else 710),
             # 2^(n - 1) is 0 or the least normal here, and exp nothing beside 1
             "SCALE_LOW": mpf(-87 if bits == 24 else -708),
+            "LEAST_NORMAL": mpf(2) ** (-126 if bits == 24 else -1022),
+            "LN_LEAST_NORMAL": rounded(mp.log(2) * (-126 if bits == 24 else -1022), bits),
             "HALF_EXP_HIGH": mpf(90 if bits == 24 else 711),  # exp(x) / 2 overflows below here
         }
         for name, number in numbers.items():

@@ -1,7 +1,7 @@
-"""Where coefficients, philox, mathlib and formulas.cuh of agauss/backends/cuda come from: run this to write them.
+"""Writes coefficients, philox, mathlib, parts and formulas.cuh of agauss/backends/cuda.
 
-They are the Python functions of coefficients.py, noise.py, cpu/mathlib.py and formulas.py in C++: the same names,
-arguments and operations in the same order, so that a GPU computes the very bits that Numba's loops do.
+They are the Python functions of coefficients.py, noise.py, cpu/mathlib.py, parts.py and formulas.py in C++: the same
+names, arguments and operations in the same order, so that a GPU computes the very bits that Numba's loops do.
 tests/test_cuda_source.py sees that they are up to date. What the functions are made of is in cuda/intrinsics.cuh.
 """
 
@@ -49,8 +49,8 @@ def call(function, arguments):
     arguments = [a for a in arguments if not (isinstance(a, ast.Name) and a.id in ("m", "_vocabulary"))]
     if name in ("number", "polynomial"):
         return f"{name}({arguments[0].value}{{}}, {expression(arguments[1])})"
-    if name == "like" and ast.unparse(arguments[0]) == "float('inf')":
-        return f"inf({expression(arguments[1])})"
+    if name == "like" and isinstance(arguments[0], ast.Call):  # float("inf") or float("nan")
+        return f"{arguments[0].args[0].value}({expression(arguments[1])})"
     if name == "word":
         return f"Word({expression(arguments[0])})"
     return f"{name}({', '.join(map(expression, arguments))})"
@@ -153,6 +153,7 @@ FILES = {
     "coefficients.cuh": numbers,
     "philox.cuh": lambda: mirror("maths/noise.py", is_term),
     "mathlib.cuh": lambda: mirror("backends/cpu/mathlib.py", is_inlined),
+    "parts.cuh": lambda: mirror("maths/parts.py", is_term),
     "formulas.cuh": lambda: mirror("maths/formulas.py", is_term),
 }
 

@@ -28,7 +28,7 @@ from agauss.arrays import NUMPY, floating, is_number
 from agauss.integrations import need
 from agauss.integrations.torch_operators import OPERATORS, Options
 from agauss.keys import as_key
-from agauss.options import BOUND_KINDS, DEFAULT_LIMITS, check_index, flag_of, sizes_of
+from agauss.options import BOUND_KINDS, DEFAULT_LIMITS, bin_of, check_index, flag_of, order_of, sizes_of
 
 torch = need("torch", "torch")
 
@@ -55,6 +55,8 @@ def _call(name: str, tensors: Sequence[Any], split: int | None = None, **given: 
         _key(option("rng"), option("generator")) if operator.noisy else None,
         _ids(option("index"), tensors),
         list(sizes_of(option("sample_shape", ()), "sample_shape")),
+        order_of(option("alpha")) if "alpha" in given else None,
+        *(bin_of(option("width"), option("low"), option("high")) if "width" in given else (None, None, None)),
     )
     return operator(tensors, options)
 

@@ -42,6 +42,10 @@ class Options(NamedTuple):
     key: Any  # seed and stream: a tensor, for a compiled function draws anew in each call
     index: Any
     sample_shape: Sequence[int]
+    alpha: float | None
+    width: float | None
+    low: float | None
+    high: float | None
 
     def given_to(self, function: Callable[..., Any], traced: bool = False) -> dict[str, Any]:
         """Those that an agauss function takes, as it takes them; where traced, without a look at a tensor's values."""
@@ -52,12 +56,20 @@ class Options(NamedTuple):
             "rng": None if self.key is None else _traced_key_of(self.key) if traced else _key_of(self.key),
             "index": self.index if traced or self.index is None else memory.array_of(self.index),
             "sample_shape": tuple(self.sample_shape),
+            "alpha": self.alpha,
+            "width": self.width,
+            "low": self.low,
+            "high": self.high,
         }
         return {name: found[name] for name in _parameters(function) if name in found}
 
 
-SCHEMA = "int? split, int[] axis, float[] bounds, float[] bounds2, Tensor? key, Tensor? index, SymInt[] sample_shape"
-OPTIONS = ("axis", "bounds", "bounds2", "rng", "index", "sample_shape")  # as agauss's functions name them
+SCHEMA = (
+    "int? split, int[] axis, float[] bounds, float[] bounds2, Tensor? key, Tensor? index, SymInt[] sample_shape, "
+    "float? alpha, float? width, float? low, float? high"
+)
+# As agauss's functions name them.
+OPTIONS = ("axis", "bounds", "bounds2", "rng", "index", "sample_shape", "alpha", "width", "low", "high")
 
 
 @lru_cache

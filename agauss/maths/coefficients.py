@@ -46,6 +46,20 @@ COS_F32 = (
     float.fromhex("-0x1.55cb980000000p-12"),
     float.fromhex("0x1.db64920000000p-19"),
 )
+# error 2^-27.6
+MILLS_F32 = (
+    float.fromhex("0x1.c954020000000p-1"),
+    float.fromhex("-0x1.42d7ae0000000p-1"),
+    float.fromhex("0x1.5c03ae0000000p-2"),
+    float.fromhex("-0x1.057fc60000000p-3"),
+    float.fromhex("0x1.84692e0000000p-6"),
+    float.fromhex("0x1.3bcbf20000000p-8"),
+    float.fromhex("-0x1.ffb36a0000000p-9"),
+    float.fromhex("0x1.376ea60000000p-13"),
+    float.fromhex("0x1.faa2140000000p-12"),
+    float.fromhex("-0x1.74da480000000p-15"),
+    float.fromhex("-0x1.9809a40000000p-15"),
+)
 LN2_0_F32 = float.fromhex("0x1.62e0000000000p-1")
 LN2_1_F32 = float.fromhex("0x1.0bfbe80000000p-15")
 TURN8_0_F32 = float.fromhex("0x1.921fb60000000p-1")
@@ -57,6 +71,8 @@ ROUND_F32 = float.fromhex("0x1.8000000000000p+23")
 EXP_LOW_F32 = float.fromhex("-0x1.a000000000000p+6")
 EXP_HIGH_F32 = float.fromhex("0x1.6400000000000p+6")
 SCALE_LOW_F32 = float.fromhex("-0x1.5c00000000000p+6")
+LEAST_NORMAL_F32 = float.fromhex("0x1.0000000000000p-126")
+LN_LEAST_NORMAL_F32 = float.fromhex("-0x1.5d58a00000000p+6")
 HALF_EXP_HIGH_F32 = float.fromhex("0x1.6800000000000p+6")
 
 # error 2^-61.3
@@ -135,6 +151,34 @@ COS_F64 = (
     float.fromhex("0x1.f9ce245cada0bp-34"),
     float.fromhex("-0x1.b2f3eb054afcdp-42"),
 )
+# error 2^-57.0
+MILLS_F64 = (
+    float.fromhex("0x1.c954025225bbcp-1"),
+    float.fromhex("-0x1.42d7b116fd100p-1"),
+    float.fromhex("0x1.5c03a8a98d40fp-2"),
+    float.fromhex("-0x1.057ecc79d7afap-3"),
+    float.fromhex("0x1.8470af3247c55p-6"),
+    float.fromhex("0x1.3b19ca7510f87p-8"),
+    float.fromhex("-0x1.00860a7ed1101p-8"),
+    float.fromhex("0x1.6c197dcf03be4p-13"),
+    float.fromhex("0x1.0a43ed4cd0e76p-11"),
+    float.fromhex("-0x1.2b82318427f85p-14"),
+    float.fromhex("-0x1.3f923c179b4dap-14"),
+    float.fromhex("0x1.8f6bd7cf13ec4p-17"),
+    float.fromhex("0x1.cbb43ba94efcbp-17"),
+    float.fromhex("-0x1.3289a65860b30p-20"),
+    float.fromhex("-0x1.6d38abc7e1fb0p-19"),
+    float.fromhex("-0x1.4c5300ea06a54p-23"),
+    float.fromhex("0x1.1becbf3839bffp-21"),
+    float.fromhex("0x1.1b4c5a891933bp-23"),
+    float.fromhex("-0x1.7377864fde87ap-24"),
+    float.fromhex("-0x1.85192c20d06a2p-25"),
+    float.fromhex("0x1.3055483c6f814p-27"),
+    float.fromhex("0x1.4ae76c005fd8bp-27"),
+    float.fromhex("0x1.e514a1f956f41p-34"),
+    float.fromhex("-0x1.16bde460bcf93p-30"),
+    float.fromhex("-0x1.240992f090bafp-33"),
+)
 LN2_0_F64 = float.fromhex("0x1.62e42fefa4000p-1")
 LN2_1_F64 = float.fromhex("-0x1.8432a1b0e2634p-43")
 TURN8_0_F64 = float.fromhex("0x1.921fb54442d18p-1")
@@ -146,4 +190,6 @@ ROUND_F64 = float.fromhex("0x1.8000000000000p+52")
 EXP_LOW_F64 = float.fromhex("-0x1.7500000000000p+9")
 EXP_HIGH_F64 = float.fromhex("0x1.6300000000000p+9")
 SCALE_LOW_F64 = float.fromhex("-0x1.6200000000000p+9")
+LEAST_NORMAL_F64 = float.fromhex("0x1.0000000000000p-1022")
+LN_LEAST_NORMAL_F64 = float.fromhex("-0x1.6232bdd7abcd2p+9")
 HALF_EXP_HIGH_F64 = float.fromhex("0x1.6380000000000p+9")

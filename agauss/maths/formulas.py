@@ -2,10 +2,24 @@
 
 Each term is followed by its vector-Jacobian product: the cotangents of the term's values come first, then the term's
 own arguments, and one cotangent for each argument comes back. `m` is the vocabulary: exp, expm1, half_expm1x, log1p,
-where, and like(c, x), the number c in x's dtype, without which Numba would compute float32 in float64.
+ln, mills, where, and like(c, x), the number c in x's dtype, without which Numba would compute float32 in float64.
 """
 
+from agauss.maths.parts import (
+    PEAK,
+    bin_edges,
+    bin_mass,
+    bin_scales,
+    carried,
+    factor,
+    log_ratio,
+    precision,
+    spread,
+)
+
 LOG_2PI = 1.8378770664093453
+LOG_2 = 0.6931471805599453
+LOG_2_64 = 44.3614195558365  # of 2^64
 
 
 def value(m, x):
@@ -54,29 +68,6 @@ def kl_prior_vjp(m, g, mean, logvar):
     return g * mean, m.like(0.5, mean) * g * m.expm1(logvar)
 
 
-def precision(m, logvar, d):
-    """exp(-logvar), the factor of d; 1 where it is infinite and d is 0, so that their product is 0."""
-    p = m.exp(-logvar)
-    nothing = (d == m.like(0.0, d)) & (p == m.like(float("inf"), d))
-    return m.where(nothing, m.like(1.0, d), p)
-
-
-def log_ratio(m, logvar, logvar2):
-    """logvar - logvar2 as t and what its rounding left over, which exp(t) would magnify |t| times; 0 where both are
-    the same infinity."""
-    t = logvar - logvar2
-    shadow = t - logvar
-    rest = (logvar - (t - shadow)) - (logvar2 + shadow)
-    zero, infinity, same = m.like(0.0, t), m.like(float("inf"), t), logvar == logvar2
-    return m.where(same, zero, t), m.where(same | (t == infinity) | (t == -infinity), zero, rest)
-
-
-def carried(m, y, rest, slope):
-    """y + rest * slope, and y where that is infinite already."""
-    zero, infinite = m.like(0.0, y), y == m.like(float("inf"), y)
-    return y + m.where(infinite, zero, rest) * m.where(infinite, zero, slope)
-
-
 def kl(m, mean, logvar, mean2, logvar2):
     half = m.like(0.5, mean)
     d = mean - mean2
@@ -96,15 +87,6 @@ def kl_vjp(m, g, mean, logvar, mean2, logvar2):
     return slope, by_logvar, -slope, -((half * d) * slope + by_logvar)
 
 
-def spread(m, logvar, logvar2):
-    """Of two log-variances, their difference t, the larger variance, and e = exp(-|t| / 2) - 1, by which the smaller
-    standard deviation falls short of the larger. The variance is 0 where the two are equal, were they infinite."""
-    zero, half = m.like(0.0, logvar), m.like(0.5, logvar)
-    t, _ = log_ratio(m, logvar, logvar2)
-    largest = m.exp(m.where(t < zero, logvar2, logvar))
-    return t, m.where(t == zero, zero, largest), m.expm1(-half * m.where(t < zero, -t, t))
-
-
 def wasserstein2_squared(m, mean, logvar, mean2, logvar2):
     # (std - std2)^2 is largest (e^2), without the cancellation of two standard deviations that are nearly equal.
     d = mean - mean2
@@ -120,6 +102,133 @@ def wasserstein2_squared_vjp(m, g, mean, logvar, mean2, logvar2):
     by_larger, by_smaller = g * (-(largest * e)), g * (both * e)
     below = t < zero
     return by_mean, m.where(below, by_smaller, by_larger), -by_mean, m.where(below, by_larger, by_smaller)
+
+
+def jeffreys(m, mean, logvar, mean2, logvar2):
+    return kl(m, mean, logvar, mean2, logvar2) + kl(m, mean2, logvar2, mean, logvar)
+
+
+def jeffreys_vjp(m, g, mean, logvar, mean2, logvar2):
+    by_mean, by_logvar, by_mean2, by_logvar2 = kl_vjp(m, g, mean, logvar, mean2, logvar2)
+    back_mean2, back_logvar2, back_mean, back_logvar = kl_vjp(m, g, mean2, logvar2, mean, logvar)
+    return by_mean + back_mean, by_logvar + back_logvar, by_mean2 + back_mean2, by_logvar2 + back_logvar2
+
+
+def exp_of_less(m, t, rest):
+    """exp(-|t + rest|), for the rest of log_ratio."""
+    below = t < m.like(0.0, t)
+    s = m.exp(m.where(below, t, -t))
+    return s + s * m.where(below, rest, -rest)
+
+
+def pooled(m, d, logvar, logvar2):
+    """Of two log-variances, their difference t, exp(-|t|), and the inverse of the sum of the variances, the factor of
+    d."""
+    t, rest = log_ratio(m, logvar, logvar2)
+    s = exp_of_less(m, t, rest)
+    largest = m.where(t < m.like(0.0, t), logvar2, logvar)
+    return t, s, precision(m, largest, d) / (m.like(1.0, t) + s)
+
+
+def log_cosh(m, u, s):
+    """log(cosh(u)) for u >= 0, given s = exp(-2 u): by cosh(u) - 1 where u is small, else by u - log 2."""
+    zero, near = m.like(0.0, u), u <= m.like(1.0, u)
+    small = m.where(near, u, zero)
+    rise = m.half_expm1x(small) + m.half_expm1x(-small)
+    return m.where(near, zero, u - m.like(LOG_2, u)) + m.log1p(m.where(near, rise, s))
+
+
+def bhattacharyya(m, mean, logvar, mean2, logvar2):
+    half, quarter = m.like(0.5, mean), m.like(0.25, mean)
+    d = mean - mean2
+    t, s, p = pooled(m, d, logvar, logvar2)
+    size = m.where(t < m.like(0.0, t), -t, t)
+    return (quarter * d) * (d * p) + half * log_cosh(m, half * size, s)
+
+
+def bhattacharyya_vjp(m, g, mean, logvar, mean2, logvar2):
+    one, half, quarter = m.like(1.0, mean), m.like(0.5, mean), m.like(0.25, mean)
+    d = mean - mean2
+    t, s, p = pooled(m, d, logvar, logvar2)
+    below = t < m.like(0.0, t)
+    slope = (half * (g * d)) * p
+    curve = (half * d) * slope
+    # tanh(|t| / 2), by which the larger log-variance moves the second term, and each variance's part of their sum.
+    turn = (quarter * g) * (-m.expm1(m.where(below, t, -t)) / (one + s))
+    by_larger, by_smaller = turn - curve * (one / (one + s)), -turn - curve * (s / (one + s))
+    return slope, m.where(below, by_smaller, by_larger), -slope, m.where(below, by_larger, by_smaller)
+
+
+def renyi_parts(m, d, logvar, logvar2, alpha):
+    """Of two log-variances, their difference t, 1 - alpha and exp(-|t|); and of the variance (1 - alpha) exp(logvar) +
+    alpha exp(logvar2) what part it is of the larger one, and its inverse, the factor of d."""
+    zero, one = m.like(0.0, d), m.like(1.0, d)
+    t, rest = log_ratio(m, logvar, logvar2)
+    t = m.where(alpha == zero, zero, t)  # on which nothing depends then
+    c, below, s = one - alpha, t < zero, exp_of_less(m, t, rest)
+    part = m.where(below, alpha + c * s, c + alpha * s)
+    return t, c, s, part, factor(m, m.exp(-m.where(below, logvar2, logvar)) / part, d)
+
+
+def renyi(m, mean, logvar, mean2, logvar2, alpha):
+    # For 0 <= alpha < 1. The variance above, over that of the geometric mean, is 1 + x, and x has no negative term.
+    zero, half, one, two = m.like(0.0, mean), m.like(0.5, mean), m.like(1.0, mean), m.like(2.0, mean)
+    d = mean - mean2
+    t, c, _, part, p = renyi_parts(m, d, logvar, logvar2, alpha)
+    x = two * (c * m.half_expm1x(alpha * t) + alpha * m.half_expm1x(-c * t))
+    held = x < m.like(float("inf"), x)
+    largest = m.where(t < zero, -c * t, alpha * t)  # the larger exponent, without which nothing overflows
+    log = m.log1p(m.where(held, x, (one - part) / part))
+    return ((half * alpha) * d) * (d * p) + m.where(held, log, largest - log) / (two * c)
+
+
+def renyi_vjp(m, g, mean, logvar, mean2, logvar2, alpha):
+    half = m.like(0.5, mean)
+    d = mean - mean2
+    t, c, s, part, p = renyi_parts(m, d, logvar, logvar2, alpha)
+    below = t < m.like(0.0, t)
+    slope = (alpha * (g * d)) * p
+    curve = (half * d) * slope
+    turn = (half * g) * (alpha * m.expm1(m.where(below, t, -t)) / part)
+    turn = m.where(below, turn, -turn)
+    share, share2 = m.where(below, c * s, c) / part, m.where(below, alpha, alpha * s) / part
+    return slope, turn - curve * share, -slope, -turn - curve * share2
+
+
+def above_one(m, d, logvar, logvar2, alpha):
+    """Of two log-variances, exp(t) - 1; 1 - 1 / alpha as c; what part the variance (1 - alpha) exp(logvar) + alpha
+    exp(logvar2) is of alpha exp(logvar2); and alpha by that variance, the factor of d."""
+    one, infinity = m.like(1.0, d), m.like(float("inf"), d)
+    t, rest = log_ratio(m, logvar, logvar2)
+    e = m.expm1(t)
+    e = carried(m, e, rest, e + one)
+    c = m.where(alpha == infinity, one, (alpha - one) / alpha)
+    part = one / alpha - c * e
+    return e, c, part, factor(m, m.exp(-logvar2) / part, d)
+
+
+def renyi_above_one(m, mean, logvar, mean2, logvar2, alpha):
+    # For alpha > 1, infinity too. With b = alpha - 1 and w = b (exp(t) - 1), what the variances give is
+    # (exp(t) - 1 - t) / 2, and (-log(1 - w) - w) / (2 b), which is half_expm1x(log(1 - w)) / b. Neither is negative.
+    zero, half, one, infinity = m.like(0.0, mean), m.like(0.5, mean), m.like(1.0, mean), m.like(float("inf"), mean)
+    d, b = mean - mean2, alpha - one
+    t, rest = log_ratio(m, logvar, logvar2)
+    e, _, part, p = above_one(m, d, logvar, logvar2, alpha)
+    w, y = b * e, m.half_expm1x(t)
+    log = m.log1p(m.where(w < zero, -w, w / (one - w)))
+    over_b = m.where(b == infinity, -half * e, m.half_expm1x(m.where(w < zero, log, -log)) / b)
+    value = (half * d) * (d * p) + (carried(m, y, rest, y + half * t) + over_b)
+    return m.where((part <= zero) & (t > zero), infinity, value)
+
+
+def renyi_above_one_vjp(m, g, mean, logvar, mean2, logvar2, alpha):
+    half, one = m.like(0.5, mean), m.like(1.0, mean)
+    d = mean - mean2
+    e, c, part, p = above_one(m, d, logvar, logvar2, alpha)
+    held = m.where(part <= m.like(0.0, mean), m.like(float("nan"), mean), part)  # NaN where it is infinite
+    slope = (g * d) * m.where(held == held, p, held)
+    curve, turn = (half * d) * slope, (half * g) * (e / held)
+    return slope, turn + curve * (c * (e + one) / held), -slope, -turn - curve / held
 
 
 def nll(m, x, mean, logvar):
@@ -144,6 +253,126 @@ def log_prob(m, x, mean, logvar):
 
 def log_prob_vjp(m, g, x, mean, logvar):
     return nll_vjp(m, -g, x, mean, logvar)
+
+
+def two_at(m, z, mean, logvar, mean2, logvar2):
+    """a = z - mean, b = z - mean2, one of them as c, and p and q: b^2 / exp(logvar2) - a^2 / exp(logvar) is
+    (a + b) p + c q, and half its derivative by z is p + q. So nothing cancels where the two Gaussians are nearly equal,
+    as the two squares would."""
+    zero = m.like(0.0, mean)
+    a, b, d = z - mean, z - mean2, mean - mean2
+    t, _ = log_ratio(m, logvar, logvar2)
+    below = t < zero
+    inverse, inverse2 = precision(m, logvar, m.where(below, a, d)), precision(m, logvar2, m.where(below, d, b))
+    c = m.where(below, a, b)
+    q = (c * m.where(below, inverse, -inverse2)) * m.expm1(m.where(below, t, -t))
+    return a, b, c, d * m.where(below, inverse2, inverse), m.where(t == zero, zero, q)
+
+
+def log_density_ratio(m, z, mean, logvar, mean2, logvar2):
+    zero, half, infinity = m.like(0.0, mean), m.like(0.5, mean), m.like(float("inf"), mean)
+    t, _ = log_ratio(m, logvar, logvar2)
+    a, b, c, p, q = two_at(m, z, mean, logvar, mean2, logvar2)
+    squares = (half * (a + b)) * p + (half * c) * q
+    # As in nll, what is infinite of them outgrows t.
+    return squares - m.where((squares == infinity) | (squares == -infinity), zero, half * t)
+
+
+def log_density_ratio_vjp(m, g, z, mean, logvar, mean2, logvar2):
+    half = m.like(0.5, mean)
+    a, b, _, p, q = two_at(m, z, mean, logvar, mean2, logvar2)
+    slope, slope2 = (g * a) * precision(m, logvar, a), (g * b) * precision(m, logvar2, b)
+    by_logvar, by_logvar2 = (half * a) * slope - half * g, half * g - (half * b) * slope2
+    return g * (p + q), slope, by_logvar, -slope2, by_logvar2
+
+
+def log_density_ratio_prior(m, z, mean, logvar):
+    zero = m.like(0.0, mean)
+    return log_density_ratio(m, z, mean, logvar, zero, zero)
+
+
+def log_density_ratio_prior_vjp(m, g, z, mean, logvar):
+    zero = m.like(0.0, mean)
+    gradients = log_density_ratio_vjp(m, g, z, mean, logvar, zero, zero)
+    return gradients[0], gradients[1], gradients[2]
+
+
+def unlikelihood(m, x, logits):
+    """Of a pixel x, what it says against the likelier outcome, which is NaN outside [0, 1]; and the logits' size."""
+    zero, one = m.like(0.0, x), m.like(1.0, x)
+    above = logits > zero
+    against = m.where(above, one - x, x)
+    inside = (x >= zero) & (x <= one)
+    return m.where(inside, against, m.like(float("nan"), x)), m.where(above, logits, -logits)
+
+
+def bernoulli_nll(m, x, logits):
+    zero = m.like(0.0, x)
+    against, size = unlikelihood(m, x, logits)
+    return m.where(against == zero, zero, against * size) + m.log1p(m.exp(-size))
+
+
+def bernoulli_nll_vjp(m, g, x, logits):
+    zero, one = m.like(0.0, x), m.like(1.0, x)
+    against, size = unlikelihood(m, x, logits)
+    s = m.exp(-size)
+    beyond = against - s / (one + s)
+    by_x = m.where(against == against, -logits, against)
+    return g * by_x, g * m.where(logits > zero, beyond, -beyond)
+
+
+def rarer(m, x):
+    """Of the probability x, the smaller of x and 1 - x as w, NaN outside [0, 1]; and a normal number u in (0, 1] and an
+    r, where log(w) is log(u) - r unless w is 0."""
+    zero, one, least, scale = (
+        m.like(0.0, x),
+        m.like(1.0, x),
+        m.like(5.421010862427522e-20, x),
+        m.like(18446744073709551616.0, x),
+    )
+    inside = (x >= zero) & (x <= one)
+    w = m.where(inside, m.where(x > m.like(0.5, x), one - x, x), m.like(float("nan"), x))
+    u = m.where(w < least, w * scale, w)
+    return w, m.where(w == zero, one, u), m.where(w < least, m.like(LOG_2_64, x), zero)
+
+
+def bernoulli_entropy(m, x):
+    # -log(u) is log1p((1 - u) / u), and -log(1 - w) is log1p(w / (1 - w)).
+    one = m.like(1.0, x)
+    w, u, r = rarer(m, x)
+    return w * (m.log1p((one - u) / u) + r) + (one - w) * m.log1p(w / (one - w))
+
+
+def bernoulli_entropy_vjp(m, g, x):
+    w, u, r = rarer(m, x)
+    slope = m.log1p((m.like(1.0, x) - (w + u)) / u) + r
+    slope = m.where(w == m.like(0.0, x), m.like(float("inf"), x), slope)
+    return (g * m.where(x > m.like(0.5, x), -slope, slope),)
+
+
+def discretized_nll(m, x, mean, logvar, width, low, high):
+    is_open, _, d, edge = bin_edges(m, x, mean, width, low, high)
+    inverse, square, power = bin_scales(m, is_open, d, edge, logvar, width)
+    is_narrow, is_inside, outside, mass = bin_mass(m, is_open, d, edge, width, inverse, square, power)
+    zero, half, one = m.like(0.0, x), m.like(0.5, x), m.like(1.0, x)
+    exponent = square + m.like(0.5 * LOG_2PI, x) + m.where(is_narrow, half * power, zero)
+    odds = m.where(is_inside, outside, zero) / m.where(is_inside, mass, one)
+    # log1p of the odds is -log(1 - outside), though outside may be nothing beside 1.
+    log = m.ln(m.where(is_narrow, mass * inverse, m.where(is_inside, one, mass)))
+    return m.where(is_inside, zero, exponent) - log + m.log1p(odds)
+
+
+def discretized_nll_vjp(m, g, x, mean, logvar, width, low, high):
+    is_open, flip, d, edge = bin_edges(m, x, mean, width, low, high)
+    inverse, square, power = bin_scales(m, is_open, d, edge, logvar, width)
+    is_narrow, is_inside, _, mass = bin_mass(m, is_open, d, edge, width, inverse, square, power)
+    zero, half, one = m.like(0.0, x), m.like(0.5, x), m.like(1.0, x)
+    # The density at the nearer edge as a part of the mass; the farther one's is exp(-power) times that.
+    height = m.exp(m.where(is_narrow, half * power, m.where(is_inside, -square, zero)))
+    height = height * m.where(is_narrow, one, m.where(is_inside, m.like(PEAK, x), one) * factor(m, inverse, height))
+    density, fall = g * (height / mass), m.expm1(-power)
+    by_x = density * m.where(flip, fall, -fall)
+    return by_x, -by_x, (half * density) * (width * m.exp(-power) + edge * fall)
 
 
 def entropy(m, logvar):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from agauss.keys import Once
 from agauss.operations import OPERATIONS
-from agauss.ops import divergences, likelihoods, moments, sampling
+from agauss.ops import distances, divergences, likelihoods, moments, sampling
+from agauss.ops.distances import *
 from agauss.ops.divergences import *
 from agauss.ops.likelihoods import *
 from agauss.ops.moments import *
@@ -19,7 +20,7 @@ from agauss.ops.sampling import sample_and_kl_of as sample_and_kl_of
 from agauss.ops.sampling import sample_and_kl_of_vjp as sample_and_kl_of_vjp
 from agauss.typing import Array, Number
 
-NAMES = [name for file in (divergences, likelihoods, moments, sampling) for name in file.__all__] + ["vjp"]
+NAMES = [name for file in (distances, divergences, likelihoods, moments, sampling) for name in file.__all__] + ["vjp"]
 if not TYPE_CHECKING:  # type checkers go by the imports
     __all__ = NAMES
 

@@ -56,7 +56,8 @@ class Inputs:
         self.dtype = parameters.dtype
         wide = self.dtype if self.dtype == xp.float64 else xp.float32
         self.d_kl = xp.full(sizes[:1], 0.1, dtype=wide, **_on(parameters))
-        self.z = xp.asarray(self.x, copy=True) if fills else None
+        self.z = xp.asarray(self.x, copy=True)
+        self.logits, self.pixels = self.mean, xp.abs(self.x) % 1
         self.gradient = xp.asarray(self.parameters, copy=True) if fills else None
         self.into_z = {"out": self.z} if fills else {}
         self.q = module.DiagonalGaussianDistribution(self.parameters)
@@ -113,13 +114,21 @@ def _all_of(op: Operation, vjp: bool, a: Inputs) -> Any:
     function = getattr(a.agauss, f"{op.function}_vjp" if vjp else op.function)
     takes = inspect.signature(function).parameters
     options = {"axis": a.axes, "bounds": BOUNDS, "rng": 7}
-    chosen = {name: option for name, option in options.items() if name in takes}
+    chosen = {name: option for name, option in options.items() if name in takes} | PARAMETERS.get(op.name, {})
     if vjp:
         (kind,) = op.results.values()
         chosen["cotangent"] = a.d_kl if kind is Result.SUM else 0.5
-    return function(*(getattr(a, name.removesuffix("1")) for name in op.arguments if name in takes), **chosen)
+    own = PIXELS.get(op.name, {})
+    names = [own.get(name, name.removesuffix("1")) for name in op.arguments if name in takes]
+    return function(*(getattr(a, name) for name in names), **chosen)
 
 
+PARAMETERS = {
+    "renyi": {"alpha": 0.5},
+    "renyi_above_one": {"alpha": 2.0},
+    "discretized_nll": {"width": 2 / 255, "low": -1.0, "high": 1.0},
+}
+PIXELS = {"bernoulli_nll": {"x": "pixels"}, "bernoulli_entropy": {"x": "pixels"}}  # arguments that are another input
 TITLES = {"kl_prior": "kl", "kl": "kl of two"}
 _rows: dict[str, tuple[Operation, bool]] = {}  # of the table, and whether it is its vjp
 for _op in OPERATIONS.values():

@@ -102,6 +102,7 @@ class Maths:
     def __init__(self, xp: Any) -> None:
         self.xp = xp
         self.exp, self.expm1, self.log1p, self.where = xp.exp, xp.expm1, xp.log1p, xp.where
+        self.ln = xp.log
 
     def like(self, c: float, x: Any) -> Any:
         return self.xp.asarray(c, dtype=x.dtype, **_like(self.xp, x))
@@ -112,15 +113,27 @@ class Maths:
         one, large, half = self.like(1.0, x), self.like(80.0, x), self.like(0.5, x)
         is_near, is_large = self.xp.abs(x) <= one, x > large
         t = self.where(is_near, x, self.like(0.0, x))
-        table = coefficients.EXPM1X_F64 if x.dtype == self.xp.float64 else coefficients.EXPM1X_F32
-        p = table[-1] + 0 * t
-        for c in table[-2::-1]:
-            p = p * t + c
+        p = self._polynomial("EXPM1X", t)
         root = self.exp(half * self.where(is_large, x, large))
         far = self.where(is_near | is_large, one, x)
         return self.where(
             is_near, half * (t * t * p), self.where(is_large, (half * root) * root, half * (self.expm1(far) - far))
         )
+
+    def mills(self, x: Any) -> Any:
+        """Mills' ratio (1 - Phi(x)) / phi(x), for x >= 0."""
+        t = x + 4
+        v = 1 / t
+        rest = self.where(t < 16, v * v * (x - (t - 4)), self.like(0.0, x))
+        q, v = 1 - 8 * v + 8 * rest, v - rest
+        return v + v * (8 * v) * self._polynomial("MILLS", q)
+
+    def _polynomial(self, name: str, x: Any) -> Any:
+        table = getattr(coefficients, name + ("_F64" if x.dtype == self.xp.float64 else "_F32"))
+        p = table[-1] + 0 * x
+        for c in table[-2::-1]:
+            p = p * x + c
+        return p
 
 
 class Words(ArrayMaths):

@@ -25,7 +25,7 @@ from numba.core.registry import cpu_target
 from numba.core.runtime.nrt import rtsys
 
 # What machine code is made from: all of ours that kernels.py imports.
-MODULES = tuple(f"agauss.maths.{name}" for name in ("coefficients", "formulas", "noise", "sums")) + tuple(
+MODULES = tuple(f"agauss.maths.{name}" for name in ("coefficients", "formulas", "noise", "parts", "sums")) + tuple(
     f"agauss.backends.cpu.{name}" for name in ("cache", "descriptor", "kernels", "loops", "mathlib", "memory")
 )
 # Numba's settings that change machine code.

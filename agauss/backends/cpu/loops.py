@@ -42,10 +42,10 @@ from agauss.backends.cpu.memory import (
     store,
     target,
 )
-from agauss.maths import formulas, noise
+from agauss.maths import formulas, noise, parts
 from agauss.maths.sums import CHUNK, LANES, TILE
 
-for _module in (noise, formulas):
+for _module in (noise, parts, formulas):
     for _function in list(vars(_module).values()):
         if isinstance(_function, FunctionType) and _function.__module__ == _module.__name__:
             mathlib.inlined(_function)

@@ -225,10 +225,34 @@ def half_expm1x(x):
 
 @inlined
 def log1p(x):
-    """For 0 <= x <= 1."""
+    """For x >= 0 that is finite."""
     one = like(1.0, x)
     y = one + x
     return noise.log(_vocabulary, y) + (x - (y - one)) / y
+
+
+@inlined
+def ln(x):
+    """For x >= 0, subnormal, infinite and NaN too; noise.log is for normal numbers."""
+    zero, one, tiny = like(0.0, x), like(1.0, x), number("LEAST_NORMAL", x)
+    small = x < tiny
+    scaled = where(small, x / tiny, x)
+    y = noise.log(_vocabulary, where(scaled > zero, scaled, one)) + where(small, number("LN_LEAST_NORMAL", x), zero)
+    y = where(x < like(float("inf"), x), y, x)
+    return where(x == zero, -like(float("inf"), x), y)
+
+
+@inlined
+def mills(x):
+    """Mills' ratio (1 - Phi(x)) / phi(x), for x >= 0: the mass beyond x as a part of the density there."""
+    zero, one, four, eight = like(0.0, x), like(1.0, x), like(4.0, x), like(8.0, x)
+    t = x + four
+    v = one / t
+    # What the rounding of t and of v left over, which counts where x is small.
+    rest = where(t < four * four, v * (fma(-v, t, one) - v * (x - (t - four))), zero)
+    q = fma(-eight, v, one) - eight * rest
+    v = v + rest
+    return fma(v * (eight * v), polynomial("MILLS", q), v)
 
 
 @inlined

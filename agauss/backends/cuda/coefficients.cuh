@@ -17,6 +17,9 @@ __device__ __forceinline__ double polynomial(SIN, double x) { return horner(x, -
 struct COS {};
 __device__ __forceinline__ float polynomial(COS, float x) { return horner(x, -0x1.3bd3cc0000000p-2f, 0x1.03c1ea0000000p-6f, -0x1.55cb980000000p-12f, 0x1.db64920000000p-19f); }
 __device__ __forceinline__ double polynomial(COS, double x) { return horner(x, -0x1.3bd3cc9be45dep-2, 0x1.03c1f081b5ac0p-6, -0x1.55d3c7e3cb241p-12, 0x1.e1f5068688d5bp-19, -0x1.a6d1eef479be1p-26, 0x1.f9ce245cada0bp-34, -0x1.b2f3eb054afcdp-42); }
+struct MILLS {};
+__device__ __forceinline__ float polynomial(MILLS, float x) { return horner(x, 0x1.c954020000000p-1f, -0x1.42d7ae0000000p-1f, 0x1.5c03ae0000000p-2f, -0x1.057fc60000000p-3f, 0x1.84692e0000000p-6f, 0x1.3bcbf20000000p-8f, -0x1.ffb36a0000000p-9f, 0x1.376ea60000000p-13f, 0x1.faa2140000000p-12f, -0x1.74da480000000p-15f, -0x1.9809a40000000p-15f); }
+__device__ __forceinline__ double polynomial(MILLS, double x) { return horner(x, 0x1.c954025225bbcp-1, -0x1.42d7b116fd100p-1, 0x1.5c03a8a98d40fp-2, -0x1.057ecc79d7afap-3, 0x1.8470af3247c55p-6, 0x1.3b19ca7510f87p-8, -0x1.00860a7ed1101p-8, 0x1.6c197dcf03be4p-13, 0x1.0a43ed4cd0e76p-11, -0x1.2b82318427f85p-14, -0x1.3f923c179b4dap-14, 0x1.8f6bd7cf13ec4p-17, 0x1.cbb43ba94efcbp-17, -0x1.3289a65860b30p-20, -0x1.6d38abc7e1fb0p-19, -0x1.4c5300ea06a54p-23, 0x1.1becbf3839bffp-21, 0x1.1b4c5a891933bp-23, -0x1.7377864fde87ap-24, -0x1.85192c20d06a2p-25, 0x1.3055483c6f814p-27, 0x1.4ae76c005fd8bp-27, 0x1.e514a1f956f41p-34, -0x1.16bde460bcf93p-30, -0x1.240992f090bafp-33); }
 struct LN2_0 {};
 __device__ __forceinline__ float number(LN2_0, float) { return 0x1.62e0000000000p-1f; }
 __device__ __forceinline__ double number(LN2_0, double) { return 0x1.62e42fefa4000p-1; }
@@ -50,6 +53,12 @@ __device__ __forceinline__ double number(EXP_HIGH, double) { return 0x1.63000000
 struct SCALE_LOW {};
 __device__ __forceinline__ float number(SCALE_LOW, float) { return -0x1.5c00000000000p+6f; }
 __device__ __forceinline__ double number(SCALE_LOW, double) { return -0x1.6200000000000p+9; }
+struct LEAST_NORMAL {};
+__device__ __forceinline__ float number(LEAST_NORMAL, float) { return 0x1.0000000000000p-126f; }
+__device__ __forceinline__ double number(LEAST_NORMAL, double) { return 0x1.0000000000000p-1022; }
+struct LN_LEAST_NORMAL {};
+__device__ __forceinline__ float number(LN_LEAST_NORMAL, float) { return -0x1.5d58a00000000p+6f; }
+__device__ __forceinline__ double number(LN_LEAST_NORMAL, double) { return -0x1.6232bdd7abcd2p+9; }
 struct HALF_EXP_HIGH {};
 __device__ __forceinline__ float number(HALF_EXP_HIGH, float) { return 0x1.6800000000000p+6f; }
 __device__ __forceinline__ double number(HALF_EXP_HIGH, double) { return 0x1.6380000000000p+9; }

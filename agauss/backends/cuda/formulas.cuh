@@ -4,6 +4,10 @@ namespace agauss {
 
 constexpr double LOG_2PI = 1.8378770664093453;
 
+constexpr double LOG_2 = 0.6931471805599453;
+
+constexpr double LOG_2_64 = 44.3614195558365;
+
 __device__ __forceinline__ auto value(auto x) {
     return x;
 }
@@ -49,28 +53,6 @@ __device__ __forceinline__ auto kl_prior_vjp(auto g, auto mean, auto logvar) {
     return values(g * mean, (like(0.5, mean) * g) * expm1(logvar));
 }
 
-__device__ __forceinline__ auto precision(auto logvar, auto d) {
-    auto p = exp(-logvar);
-    auto nothing = (d == like(0.0, d)) & (p == inf(d));
-    return where(nothing, like(1.0, d), p);
-}
-
-__device__ __forceinline__ auto log_ratio(auto logvar, auto logvar2) {
-    auto t = logvar - logvar2;
-    auto shadow = t - logvar;
-    auto rest = (logvar - (t - shadow)) - (logvar2 + shadow);
-    auto zero = like(0.0, t);
-    auto infinity = inf(t);
-    auto same = logvar == logvar2;
-    return values(where(same, zero, t), where((same | (t == infinity)) | (t == -infinity), zero, rest));
-}
-
-__device__ __forceinline__ auto carried(auto y, auto rest, auto slope) {
-    auto zero = like(0.0, y);
-    auto infinite = y == inf(y);
-    return y + (where(infinite, zero, rest) * where(infinite, zero, slope));
-}
-
 __device__ __forceinline__ auto kl(auto mean, auto logvar, auto mean2, auto logvar2) {
     auto half = like(0.5, mean);
     auto d = mean - mean2;
@@ -90,14 +72,6 @@ __device__ __forceinline__ auto kl_vjp(auto g, auto mean, auto logvar, auto mean
     return values(slope, by_logvar, -slope, -(((half * d) * slope) + by_logvar));
 }
 
-__device__ __forceinline__ auto spread(auto logvar, auto logvar2) {
-    auto zero = like(0.0, logvar);
-    auto half = like(0.5, logvar);
-    auto [t, _] = log_ratio(logvar, logvar2);
-    auto largest = exp(where(t < zero, logvar2, logvar));
-    return values(t, where(t == zero, zero, largest), expm1(-half * where(t < zero, -t, t)));
-}
-
 __device__ __forceinline__ auto wasserstein2_squared(auto mean, auto logvar, auto mean2, auto logvar2) {
     auto d = mean - mean2;
     auto [_, largest, e] = spread(logvar, logvar2);
@@ -115,6 +89,141 @@ __device__ __forceinline__ auto wasserstein2_squared_vjp(auto g, auto mean, auto
     auto by_smaller = g * (both * e);
     auto below = t < zero;
     return values(by_mean, where(below, by_smaller, by_larger), -by_mean, where(below, by_larger, by_smaller));
+}
+
+__device__ __forceinline__ auto jeffreys(auto mean, auto logvar, auto mean2, auto logvar2) {
+    return kl(mean, logvar, mean2, logvar2) + kl(mean2, logvar2, mean, logvar);
+}
+
+__device__ __forceinline__ auto jeffreys_vjp(auto g, auto mean, auto logvar, auto mean2, auto logvar2) {
+    auto [by_mean, by_logvar, by_mean2, by_logvar2] = kl_vjp(g, mean, logvar, mean2, logvar2);
+    auto [back_mean2, back_logvar2, back_mean, back_logvar] = kl_vjp(g, mean2, logvar2, mean, logvar);
+    return values(by_mean + back_mean, by_logvar + back_logvar, by_mean2 + back_mean2, by_logvar2 + back_logvar2);
+}
+
+__device__ __forceinline__ auto exp_of_less(auto t, auto rest) {
+    auto below = t < like(0.0, t);
+    auto s = exp(where(below, t, -t));
+    return s + (s * where(below, rest, -rest));
+}
+
+__device__ __forceinline__ auto pooled(auto d, auto logvar, auto logvar2) {
+    auto [t, rest] = log_ratio(logvar, logvar2);
+    auto s = exp_of_less(t, rest);
+    auto largest = where(t < like(0.0, t), logvar2, logvar);
+    return values(t, s, precision(largest, d) / (like(1.0, t) + s));
+}
+
+__device__ __forceinline__ auto log_cosh(auto u, auto s) {
+    auto zero = like(0.0, u);
+    auto near = u <= like(1.0, u);
+    auto small = where(near, u, zero);
+    auto rise = half_expm1x(small) + half_expm1x(-small);
+    return where(near, zero, u - like(LOG_2, u)) + log1p(where(near, rise, s));
+}
+
+__device__ __forceinline__ auto bhattacharyya(auto mean, auto logvar, auto mean2, auto logvar2) {
+    auto half = like(0.5, mean);
+    auto quarter = like(0.25, mean);
+    auto d = mean - mean2;
+    auto [t, s, p] = pooled(d, logvar, logvar2);
+    auto size = where(t < like(0.0, t), -t, t);
+    return ((quarter * d) * (d * p)) + (half * log_cosh(half * size, s));
+}
+
+__device__ __forceinline__ auto bhattacharyya_vjp(auto g, auto mean, auto logvar, auto mean2, auto logvar2) {
+    auto one = like(1.0, mean);
+    auto half = like(0.5, mean);
+    auto quarter = like(0.25, mean);
+    auto d = mean - mean2;
+    auto [t, s, p] = pooled(d, logvar, logvar2);
+    auto below = t < like(0.0, t);
+    auto slope = (half * (g * d)) * p;
+    auto curve = (half * d) * slope;
+    auto turn = (quarter * g) * (-expm1(where(below, t, -t)) / (one + s));
+    auto by_larger = turn - (curve * (one / (one + s)));
+    auto by_smaller = -turn - (curve * (s / (one + s)));
+    return values(slope, where(below, by_smaller, by_larger), -slope, where(below, by_larger, by_smaller));
+}
+
+__device__ __forceinline__ auto renyi_parts(auto d, auto logvar, auto logvar2, auto alpha) {
+    auto zero = like(0.0, d);
+    auto one = like(1.0, d);
+    auto [t, rest] = log_ratio(logvar, logvar2);
+    t = where(alpha == zero, zero, t);
+    auto c = one - alpha;
+    auto below = t < zero;
+    auto s = exp_of_less(t, rest);
+    auto part = where(below, alpha + (c * s), c + (alpha * s));
+    return values(t, c, s, part, factor(exp(-where(below, logvar2, logvar)) / part, d));
+}
+
+__device__ __forceinline__ auto renyi(auto mean, auto logvar, auto mean2, auto logvar2, auto alpha) {
+    auto zero = like(0.0, mean);
+    auto half = like(0.5, mean);
+    auto one = like(1.0, mean);
+    auto two = like(2.0, mean);
+    auto d = mean - mean2;
+    auto [t, c, _, part, p] = renyi_parts(d, logvar, logvar2, alpha);
+    auto x = two * ((c * half_expm1x(alpha * t)) + (alpha * half_expm1x(-c * t)));
+    auto held = x < inf(x);
+    auto largest = where(t < zero, -c * t, alpha * t);
+    auto log = log1p(where(held, x, (one - part) / part));
+    return (((half * alpha) * d) * (d * p)) + (where(held, log, largest - log) / (two * c));
+}
+
+__device__ __forceinline__ auto renyi_vjp(auto g, auto mean, auto logvar, auto mean2, auto logvar2, auto alpha) {
+    auto half = like(0.5, mean);
+    auto d = mean - mean2;
+    auto [t, c, s, part, p] = renyi_parts(d, logvar, logvar2, alpha);
+    auto below = t < like(0.0, t);
+    auto slope = (alpha * (g * d)) * p;
+    auto curve = (half * d) * slope;
+    auto turn = (half * g) * ((alpha * expm1(where(below, t, -t))) / part);
+    turn = where(below, turn, -turn);
+    auto share = where(below, c * s, c) / part;
+    auto share2 = where(below, alpha, alpha * s) / part;
+    return values(slope, turn - (curve * share), -slope, -turn - (curve * share2));
+}
+
+__device__ __forceinline__ auto above_one(auto d, auto logvar, auto logvar2, auto alpha) {
+    auto one = like(1.0, d);
+    auto infinity = inf(d);
+    auto [t, rest] = log_ratio(logvar, logvar2);
+    auto e = expm1(t);
+    e = carried(e, rest, e + one);
+    auto c = where(alpha == infinity, one, (alpha - one) / alpha);
+    auto part = (one / alpha) - (c * e);
+    return values(e, c, part, factor(exp(-logvar2) / part, d));
+}
+
+__device__ __forceinline__ auto renyi_above_one(auto mean, auto logvar, auto mean2, auto logvar2, auto alpha) {
+    auto zero = like(0.0, mean);
+    auto half = like(0.5, mean);
+    auto one = like(1.0, mean);
+    auto infinity = inf(mean);
+    auto d = mean - mean2;
+    auto b = alpha - one;
+    auto [t, rest] = log_ratio(logvar, logvar2);
+    auto [e, _, part, p] = above_one(d, logvar, logvar2, alpha);
+    auto w = b * e;
+    auto y = half_expm1x(t);
+    auto log = log1p(where(w < zero, -w, w / (one - w)));
+    auto over_b = where(b == infinity, -half * e, half_expm1x(where(w < zero, log, -log)) / b);
+    auto value = ((half * d) * (d * p)) + (carried(y, rest, y + (half * t)) + over_b);
+    return where((part <= zero) & (t > zero), infinity, value);
+}
+
+__device__ __forceinline__ auto renyi_above_one_vjp(auto g, auto mean, auto logvar, auto mean2, auto logvar2, auto alpha) {
+    auto half = like(0.5, mean);
+    auto one = like(1.0, mean);
+    auto d = mean - mean2;
+    auto [e, c, part, p] = above_one(d, logvar, logvar2, alpha);
+    auto held = where(part <= like(0.0, mean), nan(mean), part);
+    auto slope = (g * d) * where(held == held, p, held);
+    auto curve = (half * d) * slope;
+    auto turn = (half * g) * (e / held);
+    return values(slope, turn + (curve * ((c * (e + one)) / held)), -slope, -turn - (curve / held));
 }
 
 __device__ __forceinline__ auto nll(auto x, auto mean, auto logvar) {
@@ -138,6 +247,128 @@ __device__ __forceinline__ auto log_prob(auto x, auto mean, auto logvar) {
 
 __device__ __forceinline__ auto log_prob_vjp(auto g, auto x, auto mean, auto logvar) {
     return nll_vjp(-g, x, mean, logvar);
+}
+
+__device__ __forceinline__ auto two_at(auto z, auto mean, auto logvar, auto mean2, auto logvar2) {
+    auto zero = like(0.0, mean);
+    auto a = z - mean;
+    auto b = z - mean2;
+    auto d = mean - mean2;
+    auto [t, _] = log_ratio(logvar, logvar2);
+    auto below = t < zero;
+    auto inverse = precision(logvar, where(below, a, d));
+    auto inverse2 = precision(logvar2, where(below, d, b));
+    auto c = where(below, a, b);
+    auto q = (c * where(below, inverse, -inverse2)) * expm1(where(below, t, -t));
+    return values(a, b, c, d * where(below, inverse2, inverse), where(t == zero, zero, q));
+}
+
+__device__ __forceinline__ auto log_density_ratio(auto z, auto mean, auto logvar, auto mean2, auto logvar2) {
+    auto zero = like(0.0, mean);
+    auto half = like(0.5, mean);
+    auto infinity = inf(mean);
+    auto [t, _] = log_ratio(logvar, logvar2);
+    auto [a, b, c, p, q] = two_at(z, mean, logvar, mean2, logvar2);
+    auto squares = ((half * (a + b)) * p) + ((half * c) * q);
+    return squares - where((squares == infinity) | (squares == -infinity), zero, half * t);
+}
+
+__device__ __forceinline__ auto log_density_ratio_vjp(auto g, auto z, auto mean, auto logvar, auto mean2, auto logvar2) {
+    auto half = like(0.5, mean);
+    auto [a, b, _, p, q] = two_at(z, mean, logvar, mean2, logvar2);
+    auto slope = (g * a) * precision(logvar, a);
+    auto slope2 = (g * b) * precision(logvar2, b);
+    auto by_logvar = ((half * a) * slope) - (half * g);
+    auto by_logvar2 = (half * g) - ((half * b) * slope2);
+    return values(g * (p + q), slope, by_logvar, -slope2, by_logvar2);
+}
+
+__device__ __forceinline__ auto log_density_ratio_prior(auto z, auto mean, auto logvar) {
+    auto zero = like(0.0, mean);
+    return log_density_ratio(z, mean, logvar, zero, zero);
+}
+
+__device__ __forceinline__ auto log_density_ratio_prior_vjp(auto g, auto z, auto mean, auto logvar) {
+    auto zero = like(0.0, mean);
+    auto gradients = log_density_ratio_vjp(g, z, mean, logvar, zero, zero);
+    return values(gradients.v0, gradients.v1, gradients.v2);
+}
+
+__device__ __forceinline__ auto unlikelihood(auto x, auto logits) {
+    auto zero = like(0.0, x);
+    auto one = like(1.0, x);
+    auto above = logits > zero;
+    auto against = where(above, one - x, x);
+    auto inside = (x >= zero) & (x <= one);
+    return values(where(inside, against, nan(x)), where(above, logits, -logits));
+}
+
+__device__ __forceinline__ auto bernoulli_nll(auto x, auto logits) {
+    auto zero = like(0.0, x);
+    auto [against, size] = unlikelihood(x, logits);
+    return where(against == zero, zero, against * size) + log1p(exp(-size));
+}
+
+__device__ __forceinline__ auto bernoulli_nll_vjp(auto g, auto x, auto logits) {
+    auto zero = like(0.0, x);
+    auto one = like(1.0, x);
+    auto [against, size] = unlikelihood(x, logits);
+    auto s = exp(-size);
+    auto beyond = against - (s / (one + s));
+    auto by_x = where(against == against, -logits, against);
+    return values(g * by_x, g * where(logits > zero, beyond, -beyond));
+}
+
+__device__ __forceinline__ auto rarer(auto x) {
+    auto zero = like(0.0, x);
+    auto one = like(1.0, x);
+    auto least = like(5.421010862427522e-20, x);
+    auto scale = like(1.8446744073709552e+19, x);
+    auto inside = (x >= zero) & (x <= one);
+    auto w = where(inside, where(x > like(0.5, x), one - x, x), nan(x));
+    auto u = where(w < least, w * scale, w);
+    return values(w, where(w == zero, one, u), where(w < least, like(LOG_2_64, x), zero));
+}
+
+__device__ __forceinline__ auto bernoulli_entropy(auto x) {
+    auto one = like(1.0, x);
+    auto [w, u, r] = rarer(x);
+    return (w * (log1p((one - u) / u) + r)) + ((one - w) * log1p(w / (one - w)));
+}
+
+__device__ __forceinline__ auto bernoulli_entropy_vjp(auto g, auto x) {
+    auto [w, u, r] = rarer(x);
+    auto slope = log1p((like(1.0, x) - (w + u)) / u) + r;
+    slope = where(w == like(0.0, x), inf(x), slope);
+    return values(g * where(x > like(0.5, x), -slope, slope));
+}
+
+__device__ __forceinline__ auto discretized_nll(auto x, auto mean, auto logvar, auto width, auto low, auto high) {
+    auto [is_open, _, d, edge] = bin_edges(x, mean, width, low, high);
+    auto [inverse, square, power] = bin_scales(is_open, d, edge, logvar, width);
+    auto [is_narrow, is_inside, outside, mass] = bin_mass(is_open, d, edge, width, inverse, square, power);
+    auto zero = like(0.0, x);
+    auto half = like(0.5, x);
+    auto one = like(1.0, x);
+    auto exponent = (square + like(0.5 * LOG_2PI, x)) + where(is_narrow, half * power, zero);
+    auto odds = where(is_inside, outside, zero) / where(is_inside, mass, one);
+    auto log = ln(where(is_narrow, mass * inverse, where(is_inside, one, mass)));
+    return (where(is_inside, zero, exponent) - log) + log1p(odds);
+}
+
+__device__ __forceinline__ auto discretized_nll_vjp(auto g, auto x, auto mean, auto logvar, auto width, auto low, auto high) {
+    auto [is_open, flip, d, edge] = bin_edges(x, mean, width, low, high);
+    auto [inverse, square, power] = bin_scales(is_open, d, edge, logvar, width);
+    auto [is_narrow, is_inside, _, mass] = bin_mass(is_open, d, edge, width, inverse, square, power);
+    auto zero = like(0.0, x);
+    auto half = like(0.5, x);
+    auto one = like(1.0, x);
+    auto height = exp(where(is_narrow, half * power, where(is_inside, -square, zero)));
+    height = height * where(is_narrow, one, where(is_inside, like(PEAK, x), one) * factor(inverse, height));
+    auto density = g * (height / mass);
+    auto fall = expm1(-power);
+    auto by_x = density * where(flip, fall, -fall);
+    return values(by_x, -by_x, (half * density) * ((width * exp(-power)) + (edge * fall)));
 }
 
 __device__ __forceinline__ auto entropy(auto logvar) {

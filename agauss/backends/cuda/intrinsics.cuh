@@ -10,6 +10,7 @@ template <class A> struct One { A v0; };
 template <class A, class B> struct Two { A v0; B v1; };
 template <class A, class B, class C> struct Three { A v0; B v1; C v2; };
 template <class A, class B, class C, class D> struct Four { A v0; B v1; C v2; D v3; };
+template <class A, class B, class C, class D, class E> struct Five { A v0; B v1; C v2; D v3; E v4; };
 
 template <class A> __device__ __forceinline__ One<A> values(A a) { return {a}; }
 template <class A, class B> __device__ __forceinline__ Two<A, B> values(A a, B b) { return {a, b}; }
@@ -17,11 +18,15 @@ template <class A, class B, class C>
 __device__ __forceinline__ Three<A, B, C> values(A a, B b, C c) { return {a, b, c}; }
 template <class A, class B, class C, class D>
 __device__ __forceinline__ Four<A, B, C, D> values(A a, B b, C c, D d) { return {a, b, c, d}; }
+template <class A, class B, class C, class D, class E>
+__device__ __forceinline__ Five<A, B, C, D, E> values(A a, B b, C c, D d, E e) { return {a, b, c, d, e}; }
 
 __device__ __forceinline__ float like(double c, float) { return float(c); }
 __device__ __forceinline__ double like(double c, double) { return c; }
 __device__ __forceinline__ float inf(float) { return __int_as_float(0x7f800000); }
 __device__ __forceinline__ double inf(double) { return __longlong_as_double(0x7ff0000000000000); }
+__device__ __forceinline__ float nan(float) { return __int_as_float(0x7fc00000); }
+__device__ __forceinline__ double nan(double) { return __longlong_as_double(0x7ff8000000000000); }
 
 template <class T> __device__ __forceinline__ T where(bool condition, T a, T b) { return condition ? a : b; }
 

@@ -44,6 +44,9 @@ template <class T> __device__ __forceinline__ Many<T, 3> many(Three<T, T, T> a) 
 template <class T> __device__ __forceinline__ Many<T, 4> many(Four<T, T, T, T> a) {
     return {{a.v0, a.v1, a.v2, a.v3}};
 }
+template <class T> __device__ __forceinline__ Many<T, 5> many(Five<T, T, T, T, T> a) {
+    return {{a.v0, a.v1, a.v2, a.v3, a.v4}};
+}
 
 template <int bytes> struct Bytes;
 template <> struct Bytes<2> { using type = unsigned short; };

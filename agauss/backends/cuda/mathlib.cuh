@@ -49,4 +49,28 @@ __device__ __forceinline__ auto log1p(auto x) {
     return log(y) + ((x - (y - one)) / y);
 }
 
+__device__ __forceinline__ auto ln(auto x) {
+    auto zero = like(0.0, x);
+    auto one = like(1.0, x);
+    auto tiny = number(LEAST_NORMAL{}, x);
+    auto small = x < tiny;
+    auto scaled = where(small, x / tiny, x);
+    auto y = log(where(scaled > zero, scaled, one)) + where(small, number(LN_LEAST_NORMAL{}, x), zero);
+    y = where(x < inf(x), y, x);
+    return where(x == zero, -inf(x), y);
+}
+
+__device__ __forceinline__ auto mills(auto x) {
+    auto zero = like(0.0, x);
+    auto one = like(1.0, x);
+    auto four = like(4.0, x);
+    auto eight = like(8.0, x);
+    auto t = x + four;
+    auto v = one / t;
+    auto rest = where(t < (four * four), v * (fma(-v, t, one) - (v * (x - (t - four)))), zero);
+    auto q = fma(-eight, v, one) - (eight * rest);
+    v = v + rest;
+    return fma(v * (eight * v), polynomial(MILLS{}, q), v);
+}
+
 }  // namespace agauss

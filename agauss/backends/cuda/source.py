@@ -12,7 +12,7 @@ from agauss.maths import formulas
 from agauss.maths.sums import CHUNK, LANES, TILE
 
 HERE = Path(__file__).parent
-FILES = ("intrinsics.cuh", "coefficients.cuh", "philox.cuh", "mathlib.cuh", "formulas.cuh", "kernels.cu")
+FILES = ("intrinsics.cuh", "coefficients.cuh", "philox.cuh", "mathlib.cuh", "parts.cuh", "formulas.cuh", "kernels.cu")
 # Not CuPy's own way to compile, which appends -ftz=true: subnormal numbers would not have a CPU's bits.
 OPTIONS = ("--std=c++20", "--fmad=false")
 ENTRY = "agauss_kernel"

@@ -157,22 +157,20 @@ def iwae_gradients(
     given, _ = _samples_of("weights", weights, z, mean, logvar)
     if operands(("z", "d_z"), (z, d_z)).shape != tuple(d_z.shape) or tuple(d_z.shape) != given.shape:
         raise ValueError(f"d_z must have the shape of z, {given.shape}; got {tuple(d_z.shape)}")
-    prior = (0.0, 0.0) if mean2 is None else (mean2, logvar2)
     xp = given.library.xp
     share = trailing(xp, xp.astype(weights, given.wide), len(given.shape))
-    # nll is minus a log-density: log w = log p(x | z) - nll(z; prior) + nll(z; q).
-    by_z, *by_q = ops.nll_vjp(z, mean, logvar, cotangent=share, axis=())
-    by_z2, *by_prior = ops.nll_vjp(z, *prior, cotangent=-share, axis=())
+    # A log-weight is log p(x | z) less the log-ratio of the densities of q and the prior.
+    by_z, *by_both = ops.log_density_ratio_vjp(z, mean, logvar, mean2, logvar2, cotangent=-share, axis=())
     with computing(given):
         samples, center = wide(given)[:2]
-        path = sum((xp.astype(a, given.wide) for a in (by_z, by_z2)), xp.astype(d_z, given.wide))
+        path = xp.astype(d_z, given.wide) + xp.astype(by_z, given.wide)
         if estimator == "doubly-reparameterised":
             path = path * _unscaled(xp, share)
         d_mean = shaped(given, path, given.arrays[1])
         d_logvar = shaped(given, path * (samples - center) / 2, given.arrays[2])
         if estimator == "standard":
-            d_mean, d_logvar = d_mean + by_q[0], d_logvar + by_q[1]
-    return (d_mean, d_logvar, *(by_prior if mean2 is not None else ()))
+            d_mean, d_logvar = d_mean + by_both[0], d_logvar + by_both[1]
+    return (d_mean, d_logvar, *by_both[2:])
 
 
 def _unscaled(xp: Any, share: Any) -> Any:

@@ -23,7 +23,7 @@ RULE = list(zip(*legendre(48), strict=True))
 
 
 def real(x):
-    return x.real if np.iscomplexobj(x) else x
+    return x.real if isinstance(x, np.ndarray | np.generic) else x
 
 
 def own(m, c):

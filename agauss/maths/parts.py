@@ -84,16 +84,17 @@ def bin_mass(m, is_open, d, edge, width, inverse, square, power):
     Of a narrow bin it is exp(-square - power / 2) / sqrt(2 pi) / std times `mass`; of another with the mean inside, 1
     less `outside`, which is `mass`; and else exp(-square) / sqrt(2 pi) times `mass`, a difference of Mills' ratios.
     """
-    zero, half, one, infinity = m.like(0.0, d), m.like(0.5, d), m.like(1.0, d), m.like(float("inf"), d)
+    zero, half, one = m.like(0.0, d), m.like(0.5, d), m.like(1.0, d)
     near = m.mills(m.where(edge < zero, -edge, edge) * factor(m, inverse, edge))
-    far = m.exp(-power) * m.mills(m.where(is_open, infinity, (d + half * width) * inverse))
+    far = m.exp(-power) * m.mills(m.where(is_open, zero, (d + half * width) * inverse))
     outside = m.like(PEAK, d) * m.exp(-square) * (near + far)
 
     widest = m.like(1.5, d)
     stds = width * inverse
     is_narrow = (stds <= widest) & (power <= m.like(2.0, d))
     is_inside = (edge < zero) & ((stds > widest) | is_open)
-    p, s = half * stds, half * power
-    average = mean_over_bin(m, m.where(is_narrow, p * p, zero), m.where(is_narrow, s * s, zero))
+    # Chosen before they are squared, for a derivative of what is not chosen would be infinite.
+    p, s = half * m.where(is_narrow, stds, zero), half * m.where(is_narrow, power, zero)
+    average = mean_over_bin(m, p * p, s * s)
     mass = m.where(is_narrow, width * average, m.where(is_inside, one - outside, near - far))
     return is_narrow, is_inside, outside, mass

@@ -76,17 +76,16 @@ __device__ __forceinline__ auto bin_mass(auto is_open, auto d, auto edge, auto w
     auto zero = like(0.0, d);
     auto half = like(0.5, d);
     auto one = like(1.0, d);
-    auto infinity = inf(d);
     auto near = mills(where(edge < zero, -edge, edge) * factor(inverse, edge));
-    auto far = exp(-power) * mills(where(is_open, infinity, (d + (half * width)) * inverse));
+    auto far = exp(-power) * mills(where(is_open, zero, (d + (half * width)) * inverse));
     auto outside = (like(PEAK, d) * exp(-square)) * (near + far);
     auto widest = like(1.5, d);
     auto stds = width * inverse;
     auto is_narrow = (stds <= widest) & (power <= like(2.0, d));
     auto is_inside = (edge < zero) & ((stds > widest) | is_open);
-    auto p = half * stds;
-    auto s = half * power;
-    auto average = mean_over_bin(where(is_narrow, p * p, zero), where(is_narrow, s * s, zero));
+    auto p = half * where(is_narrow, stds, zero);
+    auto s = half * where(is_narrow, power, zero);
+    auto average = mean_over_bin(p * p, s * s);
     auto mass = where(is_narrow, width * average, where(is_inside, one - outside, near - far));
     return values(is_narrow, is_inside, outside, mass);
 }

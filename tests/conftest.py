@@ -35,6 +35,18 @@ def shim():
     return cuda_devices.shim()
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items):
+    """Of a test marked in_turn(n), every run has NumPy's cases and one in n of the others, such that each parameter
+    comes up. The slow ones have another in n."""
+    for item in items:
+        mark = item.get_closest_marker("in_turn")
+        if mark is not None and "numpy" not in item.callspec.params.values():
+            turn = sum(item.callspec.indices.values()) % mark.args[0]
+            if turn:
+                item.add_marker("slow" if turn == 1 else "nightly")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """A stretch of files for each: what a test has compiled or worked out is there for its file's next one."""

@@ -40,6 +40,7 @@ SOME = ("kl of events", "nll_vjp", "saturated", "sample", "sample_and_kl_vjp")
 # Values
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_float32_results_are_those_of_the_loops_in_the_librarys_arrays(library, name):
@@ -59,6 +60,7 @@ OTHER_DTYPES = {
 }
 
 
+@pytest.mark.in_turn(6)
 @pytest.mark.parametrize(
     ("library", "dtype", "name"),
     slow_unless(
@@ -132,6 +134,7 @@ def test_draws_streams_and_folded_keys_are_those_of_the_loops(library):
 JITTED = [name for name in WITH_ARRAYS if "mixed" in name or "vjp" in name]
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("name", JITTED)
 def test_operations_work_under_jax_jit(name):
     """Where a conversion to NumPy, or a look at a value, would be an error."""
@@ -173,6 +176,7 @@ def refuse_to_compute(*args, **kwargs):
     raise AssertionError("something was computed")
 
 
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("name", WITH_ARRAYS)
 def test_dask_results_are_lazy(name):
     with dask.config.set(scheduler=refuse_to_compute):
@@ -205,6 +209,7 @@ def test_dask_arrays_of_unknown_shape_are_refused_with_what_to_do():
 # Devices, and nothing by way of NumPy
 
 
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("name", WITH_ARRAYS)
 def test_results_stay_on_their_arrays_device(name):
     """array-api-strict refuses to mix devices, and to hand the values of this one to NumPy."""
@@ -224,6 +229,7 @@ def test_normals_are_made_on_the_device_that_is_asked_for():
     assert_same_noise(y, ag.random.normal((3, 4), rng=KEY))
 
 
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("name", WITH_ARRAYS)
 def test_operations_look_at_no_value(name):
     """PyTorch's meta device has shapes and dtypes alone: to look at a value, or to copy it to NumPy, is an error."""
@@ -234,6 +240,7 @@ def test_operations_look_at_no_value(name):
         assert name_of(got.dtype) == want.dtype.name
 
 
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("name", CALLS)
 def test_torch_values_never_pass_through_numpy(name, monkeypatch):
     want, a = by_the_loops(name), {**given("torch"), "xp": torch}
@@ -258,6 +265,7 @@ WITH_OUT = [
 WRITABLE = ("array_api_strict", "torch", "numpy by the array API")
 
 
+@pytest.mark.in_turn(6)
 @pytest.mark.parametrize("name", WITH_ARRAYS)
 @pytest.mark.parametrize("library", WRITABLE)
 def test_inputs_are_neither_changed_nor_shared_with_the_results(library, name):

@@ -61,6 +61,7 @@ def assert_same(lazy, want, *, sums_too=False):
 # Values
 
 
+@pytest.mark.in_turn(6)
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("cut", CHUNKS)
 def test_values_are_those_of_the_eager_call_for_any_chunks(cut, name):
@@ -69,6 +70,7 @@ def test_values_are_those_of_the_eager_call_for_any_chunks(cut, name):
         assert_same(lazy, want, sums_too=cut == "whole")
 
 
+@pytest.mark.in_turn(6)
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
 @pytest.mark.parametrize("name", WITH_ARRAYS)
 def test_other_dtypes_too(name, dtype):
@@ -192,6 +194,7 @@ def calls(monkeypatch):
     return made
 
 
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("name", CALLS)
 def test_nothing_is_computed_before_it_is_asked_for(name, calls):
     def refuse(*args, **kwargs):

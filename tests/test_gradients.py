@@ -36,6 +36,7 @@ BOUNDED = [name for name in ELEMENTWISE if CASES[name].bounded]
 SHAPES = [SHAPE, (1, 3, 1), (3, 4), (), (2, 1, 4)]  # full, channels alone, a leading one missing, a number, one inside
 
 
+@pytest.mark.in_turn(3)
 @libraries
 @pytest.mark.parametrize(
     ("name", "turn"),
@@ -60,6 +61,7 @@ def test_gradients_are_those_of_the_plain_form_and_of_their_arguments_shape(name
             assert_gradients(got, expected(case, primals, cotangent, **options), primals)
 
 
+@pytest.mark.in_turn(3)
 @libraries
 @ops
 def test_a_number_among_the_arguments_has_a_gradient_without_dimensions(case, library):
@@ -80,6 +82,7 @@ AROUND = np.array(
 )
 
 
+@pytest.mark.in_turn(3)
 @libraries
 @pytest.mark.parametrize(
     ("name", "kind"),
@@ -185,6 +188,7 @@ def test_gradients_are_the_slopes_of_the_forward(name, kind):
 # dtypes
 
 
+@pytest.mark.in_turn(3)
 @libraries
 @ops
 @pytest.mark.parametrize("dtype", HALF)
@@ -203,6 +207,7 @@ def test_half_precision_gradients_have_the_arguments_dtype_and_are_rounded_once(
     assert_gradients(got, want, primals, rtol=precision * 1.001, atol=1e-4)
 
 
+@pytest.mark.in_turn(3)
 @libraries
 @ops
 def test_float32_gradients_are_those_of_the_plain_form(case, library):
@@ -236,6 +241,7 @@ def test_every_vjp_accepts_every_library(library):
 # What holds of any gradient, and of bounds
 
 
+@pytest.mark.in_turn(3)
 @libraries
 @ops
 def test_the_gradient_is_linear_in_its_cotangent(case, library):

@@ -440,7 +440,7 @@ def test_threads_change_no_bit(case, more, at):
     whole = [np.broadcast_to(view, case.shape) for view in case.views()]
     place = at % (len(case.shape) + 1)
     large = [np.broadcast_to(np.expand_dims(a, place), (*a.shape[:place], more, *a.shape[place:])) for a in whole]
-    options = {"axis": place} if case.op in SUMMED else {}
+    options = CASES[case.op].parameters | ({"axis": place} if case.op in SUMMED else {})
     before, found = numba.get_num_threads(), []
     try:
         for threads in (1, 2):

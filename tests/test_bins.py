@@ -112,6 +112,17 @@ def test_far_tails_are_right_and_have_gradients(dtype, width, stds):
     assert (np.abs(by_x) > stds / 2 - width).all()
 
 
+@dtypes
+def test_an_edge_at_the_mean_keeps_what_x_less_the_mean_rounds_off(dtype):
+    """The gradient by logvar is as that edge, which is 0 but for the rounding of the mean."""
+    rng = np.random.default_rng(8)
+    x = rng.uniform(0.5, 1, 300).astype(dtype)
+    mean, logvar = np.nextafter(x - x.dtype.type(0.5), x), np.full_like(x, -6)
+    want = [truth(*given, 1.0, LOW, HIGH) for given in zip(x, mean, logvar, strict=True)]
+    got = ag.discretized_nll_vjp(x, mean, logvar, width=1.0, axis=(), cotangent=1.0)[2]
+    assert_ulp(got, [w[2] for w in want], ULP_OF_GRADIENTS, (x, mean), [w[5] for w in want])
+
+
 @pytest.mark.parametrize("levels", [2, 16, 256])
 @pytest.mark.parametrize(("mean", "logvar"), [(0.0, 0.0), (0.3, -9.0), (-1.7, -4.0), (5.0, 2.0)])
 def test_the_masses_of_bins_side_by_side_add_up_to_1(levels, mean, logvar):

@@ -28,7 +28,7 @@ def every_operation(p, x, d_kl, bounds):
     for axis in ((), None, 0):
         yield ag.kl(mean, logvar, axis=axis, **limits)
         yield ag.nll(x, mean, logvar, axis=axis, **limits)
-    own, cotangents = {"x": x, "parameters": p}, {Result.SUM: d_kl, Result.WIDE: 0.25, Result.OWN: x}
+    own, cotangents = {"x": x, "z": x, "parameters": p}, {Result.SUM: d_kl, Result.WIDE: 0.25, Result.OWN: x}
     for case in OPERATIONS.values():
         spare = iter((mean, logvar, mean2, logvar2))
         given = [own[name] if name in own else next(spare) for name in case.arguments]

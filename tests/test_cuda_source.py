@@ -127,7 +127,7 @@ def work(dtype, shape):
     ag.clamp(logvar, bounds="soft")
     ag.kl_vjp(mean, logvar, other.mean, other.logvar, cotangent=d_kl, axis=axes, bounds="soft", bounds2="soft")
     ag.kl_vjp(mean, logvar, other.mean[:1], 0.0, cotangent=1.0)
-    own, cotangents = {"x": x, "parameters": p}, {Result.SUM: d_kl, Result.WIDE: 1.0, Result.OWN: x}
+    own, cotangents = {"x": x, "z": x, "parameters": p}, {Result.SUM: d_kl, Result.WIDE: 1.0, Result.OWN: x}
     for case in CASES.values():
         spare = iter((mean, logvar, other.mean, other.logvar))
         given, options = [own[n] if n in own else next(spare) for n in case.arguments], case.options(axis=axes)

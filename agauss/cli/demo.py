@@ -166,7 +166,7 @@ def _demo(args: argparse.Namespace, name: str, options: dict[str, float]) -> Any
         print(f"held-out IWAE bound, of {SAMPLES} samples: {bound:.2f}")
         diagnostics = vae.Diagnostics(schedule=objective.beta, step=steps)
         diagnostics.update(model.posterior_by_prior(held_out, labels), fit)
-        print(f"latents: {diagnostics.result()}")
+        print(f"verdict: {diagnostics.result()}")
         for kind, auc in _anomalies(model, held_out, labels, seed).items():
             print(f"anomalies: AUC {auc:.3f} of {kind} against digits")
     print(f"time: {perf_counter() - started:.1f} s, with the loops' compilation the first time")
@@ -250,7 +250,7 @@ def _draw(
     learning.set_ylim(bottom=1.25 * baselines[0])  # the untrained ELBO would press all the rest together
 
     if diagnostics is not None:
-        diagnostics.plot(bars)
+        diagnostics.plot(bars).title.set_fontsize("small")  # the verdict is long
     else:
         _bars(bars, ag.kl(q.mean, q.logvar, axis=0) / len(held_out))
     for axes in (learning, bars):

@@ -56,7 +56,7 @@ def trained(name, beta, floor, rate, seed):
 
 
 def main():
-    figure = Figure(figsize=(9, 6.4), layout="constrained")
+    figure = Figure(figsize=(9.5, 6), layout="constrained")
     print("| learning rate | trained | held-out ELBO, nats | KL, nats | active latents of 16 | collapsed |")
     print("|---|---|---|---|---|---|")
     for row, (title, (rate, runs)) in zip(figure.subplots(2, 2), PANELS.items(), strict=True):
@@ -70,15 +70,16 @@ def main():
             kl = np.mean([np.sort(f.kl)[::-1] for f in found], axis=0)
             row[0].plot(np.arange(1, LATENTS + 1), kl, ".-", color=f"C{place}", label=label)
             row[1].plot([f.elbo for f in found], [place] * len(SEEDS), "o", color=f"C{place}", alpha=0.6)
-        row[0].set(xlabel="latent, sorted", ylabel="KL, nats", title=f"{title}: KL of each latent, mean of three seeds")
+        row[0].set(xlabel="latent, sorted", ylabel="KL, nats", title=f"{title}: KL of each latent, by seeds' mean")
+        row[0].set_xticks(range(1, LATENTS + 1, 3))
         row[0].legend(frameon=False, fontsize="small")
         row[1].set_yticks(range(len(runs)), [label for label, *_ in runs])
         row[1].invert_yaxis()
-        row[1].set(xlabel="nats per digit", title="held-out ELBO, each seed")
+        row[1].set(xlabel="nats per digit", title="Held-out ELBO of each seed")
         for axes in row:
             axes.spines[["top", "right"]].set_visible(False)
             axes.title.set_fontsize("medium")
-    figure.savefig(PICTURE, dpi=100)
+    figure.savefig(PICTURE, dpi=80)
 
 
 if __name__ == "__main__":

@@ -68,12 +68,13 @@ def main():
             cells = [f"{rate:g}", label, *map(", ".join, columns), f"{collapsed} of {len(SEEDS)}"]
             print(f"| {' | '.join(cells)} |", flush=True)
             kl = np.mean([np.sort(f.kl)[::-1] for f in found], axis=0)
-            row[0].plot(np.arange(1, LATENTS + 1), kl, ".-", color=f"C{place}", label=label)
+            row[0].plot(np.arange(1, LATENTS + 1), kl, ".-", color=f"C{place}")
             row[1].plot([f.elbo for f in found], [place] * len(SEEDS), "o", color=f"C{place}", alpha=0.6)
         row[0].set(xlabel="latent, sorted", ylabel="KL, nats", title=f"{title}: KL of each latent, by seeds' mean")
         row[0].set_xticks(range(1, LATENTS + 1, 3))
-        row[0].legend(frameon=False, fontsize="small")
         row[1].set_yticks(range(len(runs)), [label for label, *_ in runs])
+        for place, name in enumerate(row[1].get_yticklabels()):
+            name.set_color(f"C{place}")  # so that these are the legend of both
         row[1].invert_yaxis()
         row[1].set(xlabel="nats per digit", title="Held-out ELBO of each seed")
         for axes in row:

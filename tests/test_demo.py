@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import agauss as ag
-from agauss.cli import demo, main
+from agauss.cli import demo, main, training
 
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
@@ -93,15 +93,15 @@ def test_another_seed_and_other_latents_give_other_numbers(full, tmp_path, capsy
 
 
 def test_gradients_of_the_elbo_agree_with_finite_differences():
-    digits = demo.load_digits(np.float64)[0][:3]
-    vae, key = demo.VAE(5, 2, ag.random.Key(3), np.float64), ag.random.Key(4)
+    digits, labels = training.load_digits(np.float64)[0][:3], np.array([0, 1, 2])
+    vae, key = training.VAE(5, 2, ag.random.Key(3), np.float64), ag.random.Key(4)
 
     def mean_elbo():
-        fit, kl = vae.elbo(digits, key)
+        fit, kl = vae.elbo(digits, labels, key)
         return (fit - kl).mean()
 
     step = 1e-5  # a central difference is then right to about step**2, and rounding adds 1e-13 / step
-    gradients = vae.gradients(digits, key)
+    gradients = vae.gradients(digits, labels, key)
     assert len(gradients) == len(vae.weights) == 8
     for weights, gradient in zip(vae.weights, gradients, strict=True):
         assert gradient.shape == weights.shape
@@ -119,12 +119,12 @@ def test_gradients_of_the_elbo_agree_with_finite_differences():
 
 
 def test_training_is_float32_throughout():
-    vae = demo.VAE(5, 2, ag.random.Key(0))
-    digits = demo.load_digits()[0][:4]
+    vae = training.VAE(5, 2, ag.random.Key(0))
+    digits, labels = training.load_digits()[0][:4], np.arange(4)
     weights = [w.copy() for w in vae.weights]
-    gradients = vae.gradients(digits, ag.random.Key(1))
-    demo.Adam(vae.weights, 0.1).ascend(gradients)
-    arrays = [digits, *vae.weights, *gradients, *vae.elbo(digits, ag.random.Key(1))]
+    gradients = vae.gradients(digits, labels, ag.random.Key(1))
+    training.Adam(vae.weights, 0.1).ascend(gradients)
+    arrays = [digits, *vae.weights, *gradients, *vae.elbo(digits, labels, ag.random.Key(1))]
     assert {a.dtype for a in arrays} == {np.dtype(np.float32)}
     # Adam's first step is the rate, in the gradient's direction, whatever the gradient's size.
     for before, after, gradient in zip(weights, vae.weights, gradients, strict=True):
@@ -136,22 +136,23 @@ def test_log_likelihood_is_scipys_binomial():
     from scipy.special import expit
     from scipy.stats import binom
 
-    digits = demo.load_digits(np.float64)[0][:50]
+    digits = training.load_digits(np.float64)[0][:50]
     logits = np.random.default_rng(0).normal(0, 3, digits.shape)
-    expected = binom.logpmf(digits, demo.LEVELS, expit(logits)).sum(axis=1)
-    np.testing.assert_allclose(demo.log_likelihood(digits, logits), expected, rtol=1e-12)
+    expected = binom.logpmf(digits, training.LEVELS, expit(logits)).sum(axis=1)
+    np.testing.assert_allclose(training.log_likelihood(digits, logits), expected, rtol=1e-12)
     # A gradient takes the ink from the count of dots, so that an absolute error is what matters.
-    np.testing.assert_allclose(demo.ink(logits), expit(logits), rtol=0, atol=1e-15)
+    np.testing.assert_allclose(training.ink(logits), expit(logits), rtol=0, atol=1e-15)
 
 
 def test_the_split_keeps_every_digit_once():
     from sklearn.datasets import load_digits
 
-    training, held_out = demo.load_digits()
-    assert len(training) == 1437
-    assert len(held_out) == 360
-    everything = np.concatenate([training, held_out])
-    assert sorted(map(tuple, everything)) == sorted(map(tuple, load_digits().data))
+    trained, held_out, labels, held_out_labels = training.load_digits()
+    assert len(trained) == len(labels) == 1437
+    assert len(held_out) == len(held_out_labels) == 360
+    everything = np.column_stack([np.concatenate([trained, held_out]), np.concatenate([labels, held_out_labels])])
+    theirs = np.column_stack(load_digits(return_X_y=True))
+    assert sorted(map(tuple, everything)) == sorted(map(tuple, theirs))
 
 
 @pytest.mark.parametrize("package", ["sklearn", "matplotlib"])

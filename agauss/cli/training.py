@@ -214,7 +214,7 @@ class VAE:
 
 def log_ratio(z: Array, q: ag.DiagonalGaussianDistribution, p: ag.DiagonalGaussianDistribution) -> Array:
     """log q(z) - log p(z), of samples whose first axis the distributions lack."""
-    return ag.log_prob(z, q.mean, q.logvar, axis=-1) - ag.log_prob(z, p.mean, p.logvar, axis=-1)
+    return ag.log_density_ratio(z, q.mean, q.logvar, p.mean, p.logvar, axis=-1)
 
 
 def train(

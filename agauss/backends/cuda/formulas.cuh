@@ -322,9 +322,13 @@ __device__ __forceinline__ auto log_density_ratio_prior(auto z, auto mean, auto 
 }
 
 __device__ __forceinline__ auto log_density_ratio_prior_vjp(auto g, auto z, auto mean, auto logvar) {
-    auto zero = like(0.0, mean);
-    auto gradients = log_density_ratio_vjp(g, z, mean, logvar, zero, zero);
-    return values(gradients.v0, gradients.v1, gradients.v2);
+    auto half = like(0.5, mean);
+    auto below = logvar < like(0.0, mean);
+    auto a = z - mean;
+    auto slope = (g * a) * precision(logvar, a);
+    auto e = expm1(where(below, logvar, -logvar));
+    auto by_z = where(below, (g * mean) + (slope * e), ((g * mean) * precision(logvar, mean)) - ((g * z) * e));
+    return values(by_z, slope, ((half * a) * slope) - (half * g));
 }
 
 __device__ __forceinline__ auto unlikelihood(auto x, auto logits) {

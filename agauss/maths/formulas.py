@@ -129,7 +129,12 @@ def wasserstein2_squared_vjp(m, g, mean, logvar, mean2, logvar2):
 
 
 def jeffreys(m, mean, logvar, mean2, logvar2):
-    return kl(m, mean, logvar, mean2, logvar2) + kl(m, mean2, logvar2, mean, logvar)
+    half = m.like(0.5, mean)
+    d = mean - mean2
+    t, rest = log_ratio(m, logvar, logvar2)
+    y, y2 = m.half_expm1x(t), m.half_expm1x(-t)
+    inverse = precision(m, logvar, d) + precision(m, logvar2, d)
+    return (half * d) * (d * inverse) + carried(m, y + y2, rest, (y - y2) + t)
 
 
 def jeffreys_vjp(m, g, mean, logvar, mean2, logvar2):

@@ -125,7 +125,13 @@ __device__ __forceinline__ auto wasserstein2_squared_vjp(auto g, auto mean, auto
 }
 
 __device__ __forceinline__ auto jeffreys(auto mean, auto logvar, auto mean2, auto logvar2) {
-    return kl(mean, logvar, mean2, logvar2) + kl(mean2, logvar2, mean, logvar);
+    auto half = like(0.5, mean);
+    auto d = mean - mean2;
+    auto [t, rest] = log_ratio(logvar, logvar2);
+    auto y = half_expm1x(t);
+    auto y2 = half_expm1x(-t);
+    auto inverse = precision(logvar, d) + precision(logvar2, d);
+    return ((half * d) * (d * inverse)) + carried(y + y2, rest, (y - y2) + t);
 }
 
 __device__ __forceinline__ auto jeffreys_vjp(auto g, auto mean, auto logvar, auto mean2, auto logvar2) {

@@ -138,7 +138,7 @@ ROWS = [
     Edge("log_density_ratio_prior", (0, 0, -inf), inf),
     Edge("log_density_ratio_prior", (1, 0, -inf), -inf),
     Edge("log_density_ratio_prior", (1, 0, inf), -inf),
-    Edge("log_density_ratio_prior", (nan, 0, 0), nan, (0, nan, nan)),
+    Edge("log_density_ratio_prior", (nan, 0, 0), nan, (nan, nan, nan)),
     # Pixels
     Edge("bernoulli_nll", (1, inf), 0, (-inf, 0)),
     Edge("bernoulli_nll", (0, -inf), 0, (inf, 0)),

@@ -105,7 +105,12 @@ def wasserstein2_squared_vjp(m, g, mean, logvar, mean2, logvar2):
 
 
 def jeffreys(m, mean, logvar, mean2, logvar2):
-    return kl(m, mean, logvar, mean2, logvar2) + kl(m, mean2, logvar2, mean, logvar)
+    half = m.like(0.5, mean)
+    d = mean - mean2
+    t, rest = log_ratio(m, logvar, logvar2)
+    y, y2 = m.half_expm1x(t), m.half_expm1x(-t)
+    inverse = precision(m, logvar, d) + precision(m, logvar2, d)
+    return (half * d) * (d * inverse) + carried(m, y + y2, rest, (y - y2) + t)
 
 
 def jeffreys_vjp(m, g, mean, logvar, mean2, logvar2):
@@ -292,9 +297,12 @@ def log_density_ratio_prior(m, z, mean, logvar):
 
 
 def log_density_ratio_prior_vjp(m, g, z, mean, logvar):
-    zero = m.like(0.0, mean)
-    gradients = log_density_ratio_vjp(m, g, z, mean, logvar, zero, zero)
-    return gradients[0], gradients[1], gradients[2]
+    # By itself, and not as a case of the above, for which a kernel of half floats would run out of registers.
+    half, below = m.like(0.5, mean), logvar < m.like(0.0, mean)
+    a = z - mean
+    slope, e = (g * a) * precision(m, logvar, a), m.expm1(m.where(below, logvar, -logvar))
+    by_z = m.where(below, g * mean + slope * e, (g * mean) * precision(m, logvar, mean) - (g * z) * e)
+    return by_z, slope, (half * a) * slope - half * g
 
 
 def unlikelihood(m, x, logits):

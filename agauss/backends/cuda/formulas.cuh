@@ -92,7 +92,13 @@ __device__ __forceinline__ auto wasserstein2_squared_vjp(auto g, auto mean, auto
 }
 
 __device__ __forceinline__ auto jeffreys(auto mean, auto logvar, auto mean2, auto logvar2) {
-    return kl(mean, logvar, mean2, logvar2) + kl(mean2, logvar2, mean, logvar);
+    auto half = like(0.5, mean);
+    auto d = mean - mean2;
+    auto [t, rest] = log_ratio(logvar, logvar2);
+    auto y = half_expm1x(t);
+    auto y2 = half_expm1x(-t);
+    auto inverse = precision(logvar, d) + precision(logvar2, d);
+    return ((half * d) * (d * inverse)) + carried(y + y2, rest, (y - y2) + t);
 }
 
 __device__ __forceinline__ auto jeffreys_vjp(auto g, auto mean, auto logvar, auto mean2, auto logvar2) {
@@ -289,9 +295,13 @@ __device__ __forceinline__ auto log_density_ratio_prior(auto z, auto mean, auto 
 }
 
 __device__ __forceinline__ auto log_density_ratio_prior_vjp(auto g, auto z, auto mean, auto logvar) {
-    auto zero = like(0.0, mean);
-    auto gradients = log_density_ratio_vjp(g, z, mean, logvar, zero, zero);
-    return values(gradients.v0, gradients.v1, gradients.v2);
+    auto half = like(0.5, mean);
+    auto below = logvar < like(0.0, mean);
+    auto a = z - mean;
+    auto slope = (g * a) * precision(logvar, a);
+    auto e = expm1(where(below, logvar, -logvar));
+    auto by_z = where(below, (g * mean) + (slope * e), ((g * mean) * precision(logvar, mean)) - ((g * z) * e));
+    return values(by_z, slope, ((half * a) * slope) - (half * g));
 }
 
 __device__ __forceinline__ auto unlikelihood(auto x, auto logits) {

@@ -37,11 +37,11 @@ def shim():
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
-    """Of a test marked in_turn(n), every run has NumPy's cases and one in n of the others, such that each parameter
-    comes up. The slow ones have another in n."""
+    """Of a test marked in_turn(n), every run has a case in n, such that each parameter comes up, and the slow ones have
+    another. With always="numpy", every run has all of NumPy's cases too."""
     for item in items:
         mark = item.get_closest_marker("in_turn")
-        if mark is not None and "numpy" not in item.callspec.params.values():
+        if mark is not None and mark.kwargs.get("always") not in item.callspec.params.values():
             turn = sum(item.callspec.indices.values()) % mark.args[0]
             if turn:
                 item.add_marker("slow" if turn == 1 else "nightly")

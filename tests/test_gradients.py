@@ -61,7 +61,7 @@ def test_gradients_are_those_of_the_plain_form_and_of_their_arguments_shape(name
             assert_gradients(got, expected(case, primals, cotangent, **options), primals)
 
 
-@pytest.mark.in_turn(3)
+@pytest.mark.in_turn(4)
 @libraries
 @ops
 def test_a_number_among_the_arguments_has_a_gradient_without_dimensions(case, library):
@@ -82,7 +82,7 @@ AROUND = np.array(
 )
 
 
-@pytest.mark.in_turn(3)
+@pytest.mark.in_turn(5)
 @libraries
 @pytest.mark.parametrize(
     ("name", "kind"),
@@ -145,6 +145,7 @@ def test_plain_kl_and_the_librarys_are_the_same_function():
 # Against jax.grad
 
 
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize(
     ("name", "kind"),
     slow_unless(lambda name, kind: kind is None or name == "var", itertools.product(ELEMENTWISE, (None, "soft"))),
@@ -169,6 +170,7 @@ def test_gradients_are_those_of_jax(name, kind):
 # Against differences of the library's own forward
 
 
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize(
     ("name", "kind"),
     slow_unless(
@@ -188,7 +190,7 @@ def test_gradients_are_the_slopes_of_the_forward(name, kind):
 # dtypes
 
 
-@pytest.mark.in_turn(3)
+@pytest.mark.in_turn(5)
 @libraries
 @ops
 @pytest.mark.parametrize("dtype", HALF)
@@ -207,7 +209,7 @@ def test_half_precision_gradients_have_the_arguments_dtype_and_are_rounded_once(
     assert_gradients(got, want, primals, rtol=precision * 1.001, atol=1e-4)
 
 
-@pytest.mark.in_turn(3)
+@pytest.mark.in_turn(4)
 @libraries
 @ops
 def test_float32_gradients_are_those_of_the_plain_form(case, library):
@@ -241,7 +243,7 @@ def test_every_vjp_accepts_every_library(library):
 # What holds of any gradient, and of bounds
 
 
-@pytest.mark.in_turn(3)
+@pytest.mark.in_turn(5)
 @libraries
 @ops
 def test_the_gradient_is_linear_in_its_cotangent(case, library):

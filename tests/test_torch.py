@@ -35,7 +35,7 @@ FORWARD = {name: CALLS[name] for name in WITH_ARRAYS if not CALLS[name].cotangen
 # Values
 
 
-@pytest.mark.in_turn(4)
+@pytest.mark.in_turn(5)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", FORWARD)
 def test_tensors_have_the_bits_of_the_numpy_arrays(name, dtype):

@@ -26,7 +26,7 @@ def dtypes(library):
     return ("float32",) if library == "jax" else ("float32", "float64")  # which JAX has only where it is told so
 
 
-@pytest.mark.in_turn(3)
+@pytest.mark.in_turn(3, always="numpy")
 @cases
 @libraries
 def test_values_are_those_of_the_plain_form(name, library):
@@ -42,7 +42,7 @@ def test_values_are_those_of_the_plain_form(name, library):
             assert_close(g, w, dtype)
 
 
-@pytest.mark.in_turn(3)
+@pytest.mark.in_turn(3, always="numpy")
 @cases
 @libraries
 def test_gradients_are_those_of_autograd(name, library):

@@ -105,8 +105,7 @@ def wasserstein2_squared_vjp(m, g, mean, logvar, mean2, logvar2):
 
 
 def jeffreys(m, mean, logvar, mean2, logvar2):
-    half = m.like(0.5, mean)
-    d = mean - mean2
+    half, d = m.like(0.5, mean), mean - mean2
     t, rest = log_ratio(m, logvar, logvar2)
     y, y2 = m.half_expm1x(t), m.half_expm1x(-t)
     inverse = precision(m, logvar, d) + precision(m, logvar2, d)
@@ -131,8 +130,7 @@ def pooled(m, d, logvar, logvar2):
     d."""
     t, rest = log_ratio(m, logvar, logvar2)
     s = exp_of_less(m, t, rest)
-    largest = m.where(t < m.like(0.0, t), logvar2, logvar)
-    return t, s, precision(m, largest, d) / (m.like(1.0, t) + s)
+    return t, s, precision(m, m.where(t < m.like(0.0, t), logvar2, logvar), d) / (m.like(1.0, t) + s)
 
 
 def log_cosh(m, u, s):
@@ -188,8 +186,7 @@ def renyi(m, mean, logvar, mean2, logvar2, alpha):
 
 
 def renyi_vjp(m, g, mean, logvar, mean2, logvar2, alpha):
-    half = m.like(0.5, mean)
-    d = mean - mean2
+    half, d = m.like(0.5, mean), mean - mean2
     t, c, s, part, p = renyi_parts(m, d, logvar, logvar2, alpha)
     below = t < m.like(0.0, t)
     slope = (alpha * (g * d)) * p
@@ -213,8 +210,8 @@ def above_one(m, d, logvar, logvar2, alpha):
 
 
 def renyi_above_one(m, mean, logvar, mean2, logvar2, alpha):
-    # For alpha > 1, infinity too. With b = alpha - 1 and w = b (exp(t) - 1), what the variances give is
-    # (exp(t) - 1 - t) / 2, and (-log(1 - w) - w) / (2 b), which is half_expm1x(log(1 - w)) / b. Neither is negative.
+    # For alpha > 1, infinity too. With b = alpha - 1 and w = b (exp(t) - 1), what the variances give is half_expm1x(t),
+    # and (-log(1 - w) - w) / (2 b), which is half_expm1x(log(1 - w)) / b. Neither is negative.
     zero, half, one, infinity = m.like(0.0, mean), m.like(0.5, mean), m.like(1.0, mean), m.like(float("inf"), mean)
     d, b = mean - mean2, alpha - one
     t, rest = log_ratio(m, logvar, logvar2)
@@ -227,8 +224,7 @@ def renyi_above_one(m, mean, logvar, mean2, logvar2, alpha):
 
 
 def renyi_above_one_vjp(m, g, mean, logvar, mean2, logvar2, alpha):
-    half, one = m.like(0.5, mean), m.like(1.0, mean)
-    d = mean - mean2
+    half, one, d = m.like(0.5, mean), m.like(1.0, mean), mean - mean2
     e, c, part, p = above_one(m, d, logvar, logvar2, alpha)
     held = m.where(part <= m.like(0.0, mean), m.like(float("nan"), mean), part)  # NaN where it is infinite
     slope = (g * d) * m.where(held == held, p, held)

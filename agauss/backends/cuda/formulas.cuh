@@ -116,8 +116,7 @@ __device__ __forceinline__ auto exp_of_less(auto t, auto rest) {
 __device__ __forceinline__ auto pooled(auto d, auto logvar, auto logvar2) {
     auto [t, rest] = log_ratio(logvar, logvar2);
     auto s = exp_of_less(t, rest);
-    auto largest = where(t < like(0.0, t), logvar2, logvar);
-    return values(t, s, precision(largest, d) / (like(1.0, t) + s));
+    return values(t, s, precision(where(t < like(0.0, t), logvar2, logvar), d) / (like(1.0, t) + s));
 }
 
 __device__ __forceinline__ auto log_cosh(auto u, auto s) {

@@ -288,7 +288,7 @@ def test_out_is_filled_and_returned(library):
             want = by_the_loops(name)[0]
             out = to(library, np.full(want.shape, 7, want.dtype))
             assert as_tuple(call._replace(options={**call.options, "out": out})(ag, a))[0] is out
-            assert_close(out, want)
+            assert_close(out, want, name)
 
 
 @pytest.mark.parametrize("library", ["jax", "dask"])

@@ -2,6 +2,8 @@
 
 import pytest
 
+from agauss.operations import OPERATIONS
+
 
 @pytest.fixture(scope="module")
 def one_thread_of_torch():
@@ -35,16 +37,46 @@ def shim():
     return cuda_devices.shim()
 
 
+# The operations that every run tries all of agauss on: of each form, with and without bounds, noise and parameters. How
+# a pass broadcasts, sums and is bounded is the same code for all; every operation's own numbers are in test_ulp.py.
+FEW = (
+    "bernoulli_nll",
+    "clamp",
+    "kl",
+    "kl_prior",
+    "nll",
+    "renyi",
+    "sample",
+    "sample_and_kl",
+    "saturated",
+    "std",
+)
+
+
+def _operation(item):
+    """The operation that a test's case is of, if it is one's."""
+    for value in item.callspec.params.values():
+        name = getattr(getattr(value, "op", None), "name", value)
+        if isinstance(name, str):
+            first = name.partition(" ")[0].removesuffix("_vjp")
+            if first in OPERATIONS:
+                return first
+    return None
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
     """Of a test marked in_turn(n), every run has a case in n, such that each parameter comes up, and the slow ones have
-    another. With always="numpy", every run has all of NumPy's cases too."""
+    another: of the FEW operations. Of the others the slow ones have a case in 4 n. The rest is for the night. With
+    always="numpy", every run has all of NumPy's cases too."""
     for item in items:
         mark = item.get_closest_marker("in_turn")
-        if mark is not None and mark.kwargs.get("always") not in item.callspec.params.values():
-            turn = sum(item.callspec.indices.values()) % mark.args[0]
-            if turn:
-                item.add_marker("slow" if turn == 1 else "nightly")
+        if mark is None or mark.kwargs.get("always") in item.callspec.params.values():
+            continue
+        (n,) = mark.args
+        turn, few = sum(item.callspec.indices.values()), _operation(item) in (None, *FEW)
+        if turn % n or not few:
+            item.add_marker("slow" if (turn % n == 1 if few else turn % (4 * n) == 0) else "nightly")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -40,7 +40,7 @@ SOME = ("kl of events", "nll_vjp", "saturated", "sample", "sample_and_kl_vjp")
 # Values
 
 
-@pytest.mark.in_turn(3)
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_float32_results_are_those_of_the_loops_in_the_librarys_arrays(library, name):

@@ -37,7 +37,7 @@ def parts(name, a):
     return getattr(ag, call.function), arrays, call.names[len(arrays) :], call.options
 
 
-@pytest.mark.in_turn(3)
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("name", RICH)
 @pytest.mark.parametrize(("library", "dtype"), [("torch", "float64"), ("torch", "float32"), ("jax", "float32")])
 def test_autodiff_of_the_form_agrees_with_the_vjps(library, dtype, name):
@@ -102,7 +102,7 @@ def edge_primals(kind, dtype):
     return [np.ascontiguousarray(g) for g in np.meshgrid(*grids, indexing="ij")]
 
 
-@pytest.mark.in_turn(3)
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize(
     ("library", "dtype", "name"),
     slow_unless(

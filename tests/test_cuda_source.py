@@ -359,6 +359,7 @@ for _case in (CASES[name] for name in ELEMENTS):
     TERMS[_case.op.vjp.__name__] = gradients, len(_case.arguments) + 1
 
 
+@pytest.mark.in_turn(1)
 @needs_compiler
 @pytest.mark.parametrize(
     ("term", "dtype"),

@@ -29,6 +29,7 @@ def test_the_table_of_functions_holds_every_one_there_is():
     assert functions - {"explain", "show_versions", "vjp"} == set(PUBLIC)
 
 
+@pytest.mark.in_turn(2)
 @libraries
 @pytest.mark.parametrize("name", PUBLIC)
 def test_the_calls_that_the_bad_ones_are_made_of_work(name, library):

@@ -190,7 +190,7 @@ def test_gradients_are_the_slopes_of_the_forward(name, kind):
 # dtypes
 
 
-@pytest.mark.in_turn(5)
+@pytest.mark.in_turn(8)
 @libraries
 @ops
 @pytest.mark.parametrize("dtype", HALF)

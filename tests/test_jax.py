@@ -27,6 +27,7 @@ def test_every_function_is_here_and_on_the_host():
         assert getattr(agj, name).__wrapped__ is getattr(agj.host, name).__wrapped__ is function
 
 
+@pytest.mark.in_turn(3)
 @places
 @pytest.mark.parametrize("name", CALLS)
 def test_values_are_those_of_numpy_under_jit(place, name):

@@ -158,7 +158,7 @@ BOUNDED_BY = {
 BOUNDED_BY["clamp"] = BOUNDED_BY["clamp_vjp"] = ("hard", "soft", "straight-through")
 
 
-@pytest.mark.in_turn(3, always="numpy")
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize(
     ("name", "kind"),
     slow_unless(

@@ -62,6 +62,7 @@ def calls_with_out(*arrays):
     return {name: (call, as_tuple(call())[0]) for name, call in calls.items()}
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("layout", WRITEABLE, ids=lambda f: f.__name__)
 @dtypes
 def test_an_out_of_any_layout_is_filled_with_the_same_bits_and_nothing_around_it(layout, dtype, tmp_path):

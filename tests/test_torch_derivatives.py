@@ -114,6 +114,7 @@ def test_every_mode_is_the_slope(ours, theirs):
     assert torch.autograd.gradgradcheck(ours, tensors, check_fwd_over_rev=True, check_batched_grad=True)
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("name", DERIVED)
 def test_batched_gradients_are_a_loop(name):
     function, tensors = function_and_tensors(DERIVED[name])
@@ -126,6 +127,7 @@ def test_batched_gradients_are_a_loop(name):
         assert_same([g[k] for g in batched if g is not None], [g for g in each if g is not None])
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("name", DERIVED)
 def test_tangents_are_what_the_gradients_say(name):
     """<w, J t> = <J' w, t>, of every function, with and without torch.func."""

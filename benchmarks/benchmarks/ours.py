@@ -18,8 +18,8 @@ class Shapes(_Ours):
     params = (common.WORKS, ["numba"], ["float32"], common.SHAPES)
 
 
-class Every(_Ours):
-    params = (common.EVERY_WORK, ["numba"], ["float32"], [common.MAIN])
+class Others(_Ours):
+    params = (common.OTHER_WORK, ["numba"], ["float32"], [common.MAIN])
 
 
 class Dtypes(_Ours):

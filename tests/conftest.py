@@ -1,6 +1,7 @@
 """Fixtures that several files use, and how two processes share the tests."""
 
 import pytest
+from quick import FEW
 
 from agauss.operations import OPERATIONS
 
@@ -37,22 +38,6 @@ def shim():
     return cuda_devices.shim()
 
 
-# The operations that every run tries all of agauss on: of each form, with and without bounds, noise and parameters. How
-# a pass broadcasts, sums and is bounded is the same code for all; every operation's own numbers are in test_ulp.py.
-FEW = (
-    "bernoulli_nll",
-    "clamp",
-    "kl",
-    "kl_prior",
-    "nll",
-    "renyi",
-    "sample",
-    "sample_and_kl",
-    "saturated",
-    "std",
-)
-
-
 def _operation(item):
     """The operation that a test's case is of, if it is one's."""
     for value in item.callspec.params.values():
@@ -66,17 +51,14 @@ def _operation(item):
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
-    """Of a test marked in_turn(n), every run has a case in n, such that each parameter comes up, and the slow ones have
-    another: of the FEW operations. Of the others the slow ones have a case in 4 n. The rest is for the night. With
-    always="numpy", every run has all of NumPy's cases too."""
+    """Of a test marked in_turn(n), every run has a case in n of the FEW operations, such that each parameter comes up.
+    With always="numpy", it has all of NumPy's cases too. The rest is for the night."""
     for item in items:
         mark = item.get_closest_marker("in_turn")
         if mark is None or mark.kwargs.get("always") in item.callspec.params.values():
             continue
-        (n,) = mark.args
-        turn, few = sum(item.callspec.indices.values()), _operation(item) in (None, *FEW)
-        if turn % n or not few:
-            item.add_marker("slow" if (turn % n == 1 if few else turn % (4 * n) == 0) else "nightly")
+        if sum(item.callspec.indices.values()) % mark.args[0] or _operation(item) not in (None, *FEW):
+            item.add_marker("nightly")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -6,7 +6,7 @@ from oracles import (
     LIBRARIES,
     numpy_dtype,
 )
-from quick import slow_unless
+from quick import nightly_unless
 
 import agauss as ag
 
@@ -15,7 +15,7 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 SUM_TOLERANCE = {"float16": 1e-6, "bfloat16": 1e-6, "float32": 1e-6, "float64": 1e-13}
 libraries = pytest.mark.parametrize("library", LIBRARIES)
 # The half types are computed by the loops of float32; those of float64 are compiled for themselves.
-dtypes = pytest.mark.parametrize("dtype", slow_unless(lambda dtype: dtype != "float64", FLOATS))
+dtypes = pytest.mark.parametrize("dtype", nightly_unless(lambda dtype: dtype != "float64", FLOATS))
 
 
 def values(shape, seed, dtype="float32"):

@@ -28,7 +28,7 @@ from oracles import (
     plain_nll,
     ulp_error,
 )
-from quick import slow_unless
+from quick import nightly_unless
 
 import agauss as ag
 
@@ -384,7 +384,7 @@ def assert_sum(got, terms, size=None):
     assert abs(float(host(got)) - want) <= 1e-6 * scale, (float(host(got)), want)
 
 
-@pytest.mark.parametrize("library", slow_unless(lambda library: library == "numpy", LIBRARIES))
+@pytest.mark.parametrize("library", nightly_unless(lambda library: library == "numpy", LIBRARIES))
 def test_float32_sums_of_ten_million_elements_are_within_1e_6(library):
     rng = np.random.default_rng(7)
     mean = rng.standard_normal(COUNT, dtype=np.float32)
@@ -403,7 +403,7 @@ CONSTANTS = (0.1, 1 / 3, 0.7, 1.6073507, 2.0106087, 3.9425771)
 
 
 @libraries
-@pytest.mark.parametrize("count", slow_unless(lambda count: count < COUNT, [1_000, 4096, 65_536, 1_000_000, COUNT]))
+@pytest.mark.parametrize("count", nightly_unless(lambda count: count < COUNT, [1_000, 4096, 65_536, 1_000_000, COUNT]))
 def test_the_error_of_a_float32_sum_does_not_grow_with_the_number_of_equal_elements(library, count):
     for constant in CONSTANTS if count < COUNT else CONSTANTS[-1:]:
         value = np.float32(constant)

@@ -27,7 +27,7 @@ from array_libraries import (
     to,
 )
 from cases import CALLS, KEY, PUBLIC, WITH_ARRAYS, arrays, as_tuple
-from quick import slow_unless
+from quick import nightly_unless
 
 import agauss as ag
 from agauss.random import Key
@@ -63,7 +63,7 @@ OTHER_DTYPES = {
 @pytest.mark.in_turn(6)
 @pytest.mark.parametrize(
     ("library", "dtype", "name"),
-    slow_unless(
+    nightly_unless(
         lambda library, dtype, name: dtype != "float64" or name in SOME,
         [(library, dtype, name) for library in LIBRARIES for dtype in OTHER_DTYPES[library] for name in WITH_ARRAYS],
     ),

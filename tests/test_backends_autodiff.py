@@ -6,7 +6,7 @@ import pytest
 import torch
 from array_libraries import LIBRARIES_AND_DTYPES, SUMMED_TOLERANCE, assert_close, given, host, the_form, to
 from cases import KEY, RICH, as_tuple
-from quick import slow_unless
+from quick import nightly_unless
 
 import agauss as ag
 
@@ -105,7 +105,7 @@ def edge_primals(kind, dtype):
 @pytest.mark.in_turn(4)
 @pytest.mark.parametrize(
     ("library", "dtype", "name"),
-    slow_unless(
+    nightly_unless(
         lambda library, dtype, name: dtype == "float32" or name == "std",
         [(*pair, name) for pair in LIBRARIES_AND_DTYPES for name in EDGE_CALLS],
     ),
@@ -127,7 +127,7 @@ def test_values_and_gradients_at_the_edges_are_those_of_the_loops(library, dtype
 
 @pytest.mark.parametrize(
     ("library", "dtype", "name"),
-    slow_unless(
+    nightly_unless(
         lambda library, dtype, name: dtype == "float32" or name == "std",
         [
             (*pair, name)

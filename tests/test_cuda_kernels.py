@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cases import CASES as OPERATIONS
 from cuda_devices import DTYPES, Q, agree, assert_same, flat, normal
-from quick import slow_unless
+from quick import nightly_unless
 
 import agauss as ag
 from agauss.operations import Result
@@ -54,7 +54,7 @@ CASES = [
 
 @pytest.mark.parametrize(
     ("dtype", "bounds", "shape"),
-    slow_unless(lambda *case: case == CASES[2], CASES),
+    nightly_unless(lambda *case: case == CASES[2], CASES),
     ids=str,
 )
 def test_every_operation(device, dtype, bounds, shape):
@@ -76,7 +76,7 @@ WHOLE = (5, 6, 70)
 BLOCKS = [(slice(1, 4), slice(2, 3), slice(3, 69)), (slice(4, 5), slice(0, 6), slice(64, 70)), (slice(2, 5),)]
 
 
-@pytest.mark.parametrize("dtype", slow_unless(lambda dtype: dtype == "float16", ["float32", "float64", "float16"]))
+@pytest.mark.parametrize("dtype", nightly_unless(lambda dtype: dtype == "float16", ["float32", "float64", "float16"]))
 def test_a_block_has_the_noise_of_its_place_in_the_whole(device, dtype):
     """By the kernels as by the loops, which tests/test_dask_blocks.py compares with the whole's sample."""
     mean, logvar = normal(WHOLE, dtype), normal(WHOLE, dtype, 1)
@@ -89,7 +89,7 @@ def test_a_block_has_the_noise_of_its_place_in_the_whole(device, dtype):
 EDGES = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, 1e-39, -1e-42, 1e38, -1e38, 30, -30.5, 20, 20.5, 87.3, -87.4, 104]
 
 
-@pytest.mark.parametrize("dtype", slow_unless(lambda dtype: dtype == "float32", ["float32", "float64", "float16"]))
+@pytest.mark.parametrize("dtype", nightly_unless(lambda dtype: dtype == "float32", ["float32", "float64", "float16"]))
 def test_edges_subnormal_numbers_and_overflow(device, dtype):
     with np.errstate(over="ignore"):
         edges = np.array(EDGES).astype(dtype)
@@ -110,7 +110,7 @@ SIZES = [0, 1, 2, 3, 4, 5, 7, 8, 9, 31, 63, 64, 65, 127, 128, 129, 130, 511, 512
 LONG = [65535, 65536, 65537, 131077, 200001]
 
 
-@pytest.mark.parametrize("dtype", slow_unless(lambda dtype: dtype == "bfloat16", ["float32", "float64", "bfloat16"]))
+@pytest.mark.parametrize("dtype", nightly_unless(lambda dtype: dtype == "bfloat16", ["float32", "float64", "bfloat16"]))
 @pytest.mark.parametrize("rows", [1, 3])
 def test_rows_of_every_length(device, rows, dtype):
     def operations(p):
@@ -123,7 +123,7 @@ def test_rows_of_every_length(device, rows, dtype):
 
 @pytest.mark.parametrize(
     ("dtype", "columns"),
-    slow_unless(
+    nightly_unless(
         lambda dtype, columns: dtype == "float32" and columns < 131077, itertools.product(("float32", "float64"), LONG)
     ),
 )
@@ -159,7 +159,7 @@ SMALLER = [(), (1,), (9,), (70, 1), (1, 1, 1), (5, 1, 9), (5, 1, 1), (1, 70, 1)]
 
 
 @pytest.mark.parametrize(
-    "smaller", slow_unless(lambda smaller: smaller in ((9,), (5, 1, 1)), [(shape,) for shape in SMALLER]), ids=str
+    "smaller", nightly_unless(lambda smaller: smaller in ((9,), (5, 1, 1)), [(shape,) for shape in SMALLER]), ids=str
 )
 def test_arguments_that_broadcast_and_their_gradients(device, smaller):
     mean, logvar, x = normal((5, 70, 9)), normal(smaller, seed=1), normal((70, 9), seed=2)
@@ -188,7 +188,7 @@ VIEWS = {
 
 @pytest.mark.parametrize(
     ("dtype", "view"),
-    slow_unless(
+    nightly_unless(
         lambda dtype, view: dtype == "float32" or (dtype, view) == ("float16", "one off"),
         itertools.product(("float16", "float32", "float64"), VIEWS),
     ),
@@ -205,7 +205,7 @@ def test_views_are_read_where_they_lie(device, view, dtype):
 
 @pytest.mark.parametrize(
     ("dtype", "offset"),
-    slow_unless(
+    nightly_unless(
         lambda dtype, offset: offset == (1 if dtype == "float32" else 2) and dtype != "float64",
         itertools.product(("float16", "float32", "float64"), range(1, 8)),
     ),
@@ -233,7 +233,7 @@ OUTS = {
 
 @pytest.mark.parametrize(
     ("dtype", "out"),
-    slow_unless(
+    nightly_unless(
         lambda dtype, out: dtype == "float32" or (dtype, out) == ("float16", "one off"),
         itertools.product(("float16", "float32", "float64"), OUTS),
     ),
@@ -284,7 +284,7 @@ def test_draws_along_new_axes(device):
 
 @pytest.mark.parametrize(
     ("dtype", "events"),
-    slow_unless(
+    nightly_unless(
         lambda dtype, events: dtype == "float32" or events == 5,
         itertools.product(DTYPES, (1, 2, 3, 5, 7, 8, 1027)),
     ),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from cuda_devices import Q, ShimRuntime, agree, assert_same, gpu, normal
-from quick import slow_unless
+from quick import nightly_unless
 
 import agauss as ag
 from agauss.arrays import NUMPY
@@ -72,7 +72,7 @@ def test_a_small_batch_is_spread_over_the_device(shape, grid):
     assert runtime.launches == [grid]
 
 
-@pytest.mark.parametrize("dtype", slow_unless(lambda dtype: dtype == "float32", ["float16", "float32", "float64"]))
+@pytest.mark.parametrize("dtype", nightly_unless(lambda dtype: dtype == "float32", ["float16", "float32", "float64"]))
 def test_channels_may_come_last(device, dtype):
     """The inputs are read element by element then, but the noise and the sample are made by whole blocks."""
     p = normal((3, 5, 7, 8), dtype).transpose(0, 3, 1, 2)

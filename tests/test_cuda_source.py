@@ -18,7 +18,7 @@ from cases import CASES, ELEMENTWISE
 from cuda_devices import Shim, ShimRuntime
 from numba import njit
 from oracles import same_bits
-from quick import slow_unless
+from quick import nightly_unless
 from vectors import VECTOR, over
 
 import agauss as ag
@@ -35,7 +35,7 @@ DTYPES = {name: np.dtype(getattr(ml_dtypes, name, name)) for name in ("float16",
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 TARGETS = list(itertools.product(DTYPES, ARCHITECTURES))
 FLOATS = (("float32", 1),)
-COUNTS = slow_unless(lambda count: count < 2**20, (2**16, 2**21))  # of arguments at random
+COUNTS = nightly_unless(lambda count: count < 2**20, (2**16, 2**21))  # of arguments at random
 
 needs_compiler = pytest.mark.skipif(cuda_shim.COMPILER is None, reason="no g++ to run the kernels on the CPU with")
 
@@ -149,7 +149,9 @@ def kernels(dtype, shapes):
     return list(dict.fromkeys(recorder.launches))
 
 
-@pytest.mark.parametrize("part", [pytest.param(12, id="a twelfth"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "part", [pytest.param(12, id="a twelfth"), pytest.param(1, id="all", marks=pytest.mark.nightly)]
+)
 @pytest.mark.parametrize(("name", "arch"), TARGETS)
 def test_nvrtc_compiles_every_kernel_without_spills(name, arch, part):
     """All of them are too long for each run: each dtype and architecture has another twelfth there."""
@@ -363,7 +365,7 @@ for _case in (CASES[name] for name in ELEMENTS):
 @needs_compiler
 @pytest.mark.parametrize(
     ("term", "dtype"),
-    slow_unless(
+    nightly_unless(
         lambda term, dtype: dtype == np.float32 or term in ("kl", "nll_vjp"),
         itertools.product(TERMS, map(np.dtype, (np.float32, np.float64))),
     ),

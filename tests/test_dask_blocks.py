@@ -7,7 +7,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from cases import KEY, SHAPE, arrays
-from quick import slow_unless
+from quick import nightly_unless
 
 import agauss as ag
 from agauss import arrays as libraries
@@ -49,7 +49,7 @@ def test_blocks_of_large_arrays_count_modulo_the_contracts_64_bits():
 
 
 @pytest.mark.parametrize(
-    "library", slow_unless(lambda library: library == "torch", ["torch", "array_api_strict", "jax.numpy"])
+    "library", nightly_unless(lambda library: library == "torch", ["torch", "array_api_strict", "jax.numpy"])
 )
 def test_blocks_of_other_libraries_have_the_same_noise(library):
     xp = pytest.importorskip(library)

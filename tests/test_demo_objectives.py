@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from quick import slow_unless
+from quick import nightly_unless
 
 import agauss as ag
 from agauss import vae
@@ -25,7 +25,7 @@ RUNS = [
 ]
 
 
-@pytest.mark.parametrize(("objective", "flags", "said"), slow_unless(lambda *run: run[0] == "free-bits", RUNS))
+@pytest.mark.parametrize(("objective", "flags", "said"), nightly_unless(lambda *run: run[0] == "free-bits", RUNS))
 def test_each_objective_trains_and_its_latents_are_judged(objective, flags, said, tmp_path, capsys):
     out = tmp_path / "a.png"
     command = ["demo", "--objective", objective, *flags.split(), "--epochs", "2", "--latents", "4", "--out", str(out)]
@@ -96,7 +96,7 @@ GRADIENTS = [
 
 @pytest.mark.parametrize(
     ("name", "conditional"),
-    slow_unless(lambda name, own: (name, own) in (("beta", 0), ("free-bits", 1), ("iwae", 1)), GRADIENTS),
+    nightly_unless(lambda name, own: (name, own) in (("beta", 0), ("free-bits", 1), ("iwae", 1)), GRADIENTS),
 )
 def test_gradients_of_each_objective_agree_with_finite_differences(name, conditional, monkeypatch):
     # The demo's own estimator is unbiased, but no derivative of the bound at one key; test_vae_estimators.py has it.

@@ -23,7 +23,7 @@ from plain_gradients import (
     libraries,
     ops,
 )
-from quick import slow_unless
+from quick import nightly_unless
 
 import agauss as ag
 
@@ -40,7 +40,7 @@ SHAPES = [SHAPE, (1, 3, 1), (3, 4), (), (2, 1, 4)]  # full, channels alone, a le
 @libraries
 @pytest.mark.parametrize(
     ("name", "turn"),
-    slow_unless(lambda name, turn: turn == 0 or name == "nll", itertools.product(ELEMENTWISE, range(len(SHAPES)))),
+    nightly_unless(lambda name, turn: turn == 0 or name == "nll", itertools.product(ELEMENTWISE, range(len(SHAPES)))),
 )
 def test_gradients_are_those_of_the_plain_form_and_of_their_arguments_shape(name, library, turn):
     case = CASES[name]
@@ -86,7 +86,7 @@ AROUND = np.array(
 @libraries
 @pytest.mark.parametrize(
     ("name", "kind"),
-    slow_unless(lambda name, kind: name == "std" or kind in (None, "soft"), itertools.product(BOUNDED, BOUND_KINDS)),
+    nightly_unless(lambda name, kind: name == "std" or kind in (None, "soft"), itertools.product(BOUNDED, BOUND_KINDS)),
 )
 def test_gradients_under_bounds_are_those_of_the_plain_form(name, library, kind):
     case = CASES[name]
@@ -148,7 +148,7 @@ def test_plain_kl_and_the_librarys_are_the_same_function():
 @pytest.mark.in_turn(4)
 @pytest.mark.parametrize(
     ("name", "kind"),
-    slow_unless(lambda name, kind: kind is None or name == "var", itertools.product(ELEMENTWISE, (None, "soft"))),
+    nightly_unless(lambda name, kind: kind is None or name == "var", itertools.product(ELEMENTWISE, (None, "soft"))),
 )
 def test_gradients_are_those_of_jax(name, kind):
     case = CASES[name]
@@ -173,7 +173,7 @@ def test_gradients_are_those_of_jax(name, kind):
 @pytest.mark.in_turn(4)
 @pytest.mark.parametrize(
     ("name", "kind"),
-    slow_unless(
+    nightly_unless(
         lambda name, kind: kind is None or name in ("std", "nll"),
         [(n, k) for n in ELEMENTWISE for k in (None, "hard", "soft") if k is None or n in BOUNDED],
     ),  # straight-through is meant to differ

@@ -21,7 +21,7 @@ from plain_gradients import (
     libraries,
     noise,
 )
-from quick import slow_unless
+from quick import nightly_unless
 
 import agauss as ag
 
@@ -30,7 +30,7 @@ import agauss as ag
 @pytest.mark.parametrize(
     "shapes", [[SHAPE, SHAPE], [SHAPE, (1, 3, 1)], [(3, 4), (2, 1, 1)], [(), SHAPE], [(), ()]], ids=str
 )
-@pytest.mark.parametrize("kind", slow_unless(lambda kind: kind in (None, "soft"), BOUND_KINDS))
+@pytest.mark.parametrize("kind", nightly_unless(lambda kind: kind in (None, "soft"), BOUND_KINDS))
 def test_gradients_of_samples_are_those_of_the_plain_form(library, shapes, kind):
     bounds = None if kind is None else (*LIMITS, kind)
     shape = np.broadcast_shapes(*shapes)
@@ -42,7 +42,7 @@ def test_gradients_of_samples_are_those_of_the_plain_form(library, shapes, kind)
         assert_gradients(got, want, primals)
 
 
-@pytest.mark.parametrize("kind", slow_unless(lambda kind: kind != "hard", [None, "hard", "soft"]))
+@pytest.mark.parametrize("kind", nightly_unless(lambda kind: kind != "hard", [None, "hard", "soft"]))
 def test_gradients_of_samples_are_the_slopes_of_the_forward(kind):
     bounds = None if kind is None else (*LIMITS, kind)
     primals = SAMPLE.primals([(2, 3), (3,)])
@@ -113,7 +113,7 @@ def test_a_gradient_of_other_noise_than_the_samples_is_refused(op, rng):
 
 
 @libraries
-@pytest.mark.parametrize("kind", slow_unless(lambda kind: kind in ("soft", "default"), [*BOUND_KINDS, "default"]))
+@pytest.mark.parametrize("kind", nightly_unless(lambda kind: kind in ("soft", "default"), [*BOUND_KINDS, "default"]))
 @pytest.mark.parametrize(
     ("shape", "axis"), [((2, 6, 3), 1), ((3, 4), -1), ((4, 3, 2, 2, 2), 0), ((2, 3, 4, 6), 3)], ids=str
 )

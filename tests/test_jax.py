@@ -14,7 +14,7 @@ import torch
 from cases import arrays, as_tuple
 from jax.test_util import check_grads
 from jax_calls import CALLS, PLACES, D, assert_close, inputs, places
-from quick import slow_unless
+from quick import nightly_unless
 
 import agauss as ag
 from agauss import ops
@@ -50,7 +50,7 @@ def x64():
 
 
 @places
-@pytest.mark.parametrize("name", slow_unless(lambda name: name in ("kl", "q.nll", "sample"), CALLS))
+@pytest.mark.parametrize("name", nightly_unless(lambda name: name in ("kl", "q.nll", "sample"), CALLS))
 def test_gradients_and_theirs_are_the_slopes(place, name, x64):
     modes = ("fwd", "rev") if place == "here" else ("rev",)
     call, made = CALLS[name], arrays("float64")

@@ -11,7 +11,7 @@ import scipy.linalg
 import scipy.stats
 import torch
 from oracles import EVERY_LIBRARY, LOG_2PI, array, host, library_of, mp, mp_expm1x, numpy_dtype, same_bits
-from quick import slow_unless
+from quick import nightly_unless
 from refusals import assert_refused
 from torch.distributions import MultivariateNormal as Theirs
 from torch.distributions import kl_divergence
@@ -22,7 +22,7 @@ from agauss.backends.cpu import triangular
 
 Q, D = ag.MultivariateNormal, ag.DiagonalGaussianDistribution
 # JAX compiles each step of a call for itself, half a minute a test.
-libraries = pytest.mark.parametrize("library", slow_unless(lambda library: library != "jax", EVERY_LIBRARY))
+libraries = pytest.mark.parametrize("library", nightly_unless(lambda library: library != "jax", EVERY_LIBRARY))
 EPS = np.finfo(np.float64).eps
 TINY = mp.mpf("1e-90")  # what 50 digits leave of 0
 
@@ -104,7 +104,7 @@ def runs_always(library, shapes):
     return library not in ("jax", "dask") or shapes is SHAPES[4]
 
 
-CASES = slow_unless(runs_always, [(library, shapes) for library in EVERY_LIBRARY for shapes in SHAPES])
+CASES = nightly_unless(runs_always, [(library, shapes) for library in EVERY_LIBRARY for shapes in SHAPES])
 
 
 @pytest.fixture(params=[pytest.param(case.values, marks=case.marks, id=str(case.values)) for case in CASES])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cases import PUBLIC
 from oracles import EVERY_LIBRARY, array, assert_ulp, dtype_of, host, library_of, mp, same_bits
-from quick import slow_unless
+from quick import nightly_unless
 from refusals import Q, assert_refused, libraries, library_and_dtype, ones, taking
 
 import agauss as ag
@@ -161,7 +161,7 @@ BOUNDED_BY["clamp"] = BOUNDED_BY["clamp_vjp"] = ("hard", "soft", "straight-throu
 @pytest.mark.in_turn(4)
 @pytest.mark.parametrize(
     ("name", "kind"),
-    slow_unless(
+    nightly_unless(
         lambda name, kind: kind == BOUNDED_BY[name][0] or name in ("kl", "std_vjp"),
         [(name, kind) for name in PUBLIC for kind in BOUNDED_BY[name]],
     ),

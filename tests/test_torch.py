@@ -8,7 +8,7 @@ import pytest
 import torch
 from cases import CALLS, WITH_ARRAYS, Method, as_tuple
 from oracles import host
-from quick import slow_unless
+from quick import nightly_unless
 from torch_calls import DERIVED, Q, function_and_tensors, inputs, normal, plain_sample_and_kl, tensors_of
 
 import agauss as ag
@@ -72,7 +72,7 @@ def test_bfloat16_is_ml_dtypes_own():
 # Gradients
 
 
-@pytest.mark.parametrize("name", slow_unless(lambda name: name in ("kl", "q.nll", "sample"), DERIVED))
+@pytest.mark.parametrize("name", nightly_unless(lambda name: name in ("kl", "q.nll", "sample"), DERIVED))
 def test_gradients_and_theirs_are_the_slopes(name):
     call, tensors = function_and_tensors(DERIVED[name])
     assert torch.autograd.gradcheck(call, tensors)

@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 from cases import as_tuple
-from quick import slow_unless
+from quick import nightly_unless
 from torch_calls import Q, inputs, normal, plain_sample_and_kl
 
 import agauss as ag
@@ -94,7 +94,7 @@ def test_every_operator_is_listed_here():
     assert set(operator_arguments()) == set(OPERATORS)
 
 
-@pytest.mark.parametrize("name", slow_unless(lambda name: name in ("kl", "saturated"), OPERATORS))
+@pytest.mark.parametrize("name", nightly_unless(lambda name: name in ("kl", "saturated"), OPERATORS))
 def test_operators_are_what_pytorch_wants_of_one(name):
     args = operator_arguments()[name]
     found = torch.library.opcheck(getattr(torch.ops.agauss, name).default, args)
@@ -114,7 +114,7 @@ def step(p, x, rng):
     return z, kl, q.kl(), q.sample(rng), q.nll(x), q.mean, q.std, q.logvar, q.mode(), agt.entropy(q.logvar, axis=1)
 
 
-@pytest.mark.parametrize("backend", slow_unless(lambda backend: backend == "aot_eager", ["aot_eager", "inductor"]))
+@pytest.mark.parametrize("backend", nightly_unless(lambda backend: backend == "aot_eager", ["aot_eager", "inductor"]))
 def test_a_step_compiles_whole_and_has_the_same_bits(backend):
     torch._dynamo.reset()
     p, x = normal(3, 8, 5, dtype=torch.float32, grad=True), normal(3, 4, 5, seed=1, dtype=torch.float32)

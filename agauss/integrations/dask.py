@@ -22,4 +22,4 @@ from agauss.integrations import need
 
 need("dask.array", "dask")
 
-__all__ = list(agauss.__all__)
+__all__ = [name for name in dir(agauss) if name[0] != "_" and name != "vae"]  # which is imported when first used

@@ -297,7 +297,7 @@ def test_x_is_told_what_the_gaussian_is_and_not_the_other_way_round():
 
 
 def test_tab_completion_offers_what_is_public():
-    assert sorted(dir(ag)) == sorted([*ag.__all__, "__version__"])
+    assert sorted(dir(ag)) == sorted([*ag.__all__, "__version__", "vae"])
     assert dir(ag.random) == ag.random.__all__
 
 

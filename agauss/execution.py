@@ -331,7 +331,7 @@ def delivered(results: Sequence[Any], library: Library, outs: Outs) -> tuple[Any
 def _key(op: Operation, arrays: Sequence[Any], outs: Outs, axis: Any, bounds: Sequence[Any]) -> Any:
     """What a plan depends on: the forms of the arrays, and the options with their types, for 1 == 1.0 == True. None
     where there is no plan to be had."""
-    forms: list[Any] = [len(arrays)]
+    forms: list[Any] = [len(arrays), None if outs is None else len(outs)]
     for a in arrays if outs is None else (*arrays, *outs):
         library = PLANNED.get(type(a))
         if library is None:

@@ -27,7 +27,7 @@ from array_libraries import (
     to,
 )
 from cases import CALLS, KEY, PUBLIC, WITH_ARRAYS, arrays, as_tuple
-from quick import nightly_unless
+from quick import FEW, nightly_unless
 
 import agauss as ag
 from agauss.random import Key
@@ -283,7 +283,7 @@ def test_out_is_filled_and_returned(library):
     with the_form(library):
         a = given(library)
         for name, call in CALLS.items():
-            if name not in WITH_OUT:
+            if name not in WITH_OUT or name.partition(" ")[0] not in FEW:
                 continue
             want = by_the_loops(name)[0]
             out = to(library, np.full(want.shape, 7, want.dtype))

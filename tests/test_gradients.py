@@ -131,6 +131,7 @@ def test_each_of_the_two_bounds_of_kl_is_for_its_own_log_variance(library):
         assert_gradients(ag.kl_vjp(*given, cotangent=1.0, **options), want, primals)
 
 
+@pytest.mark.slow
 def test_plain_kl_and_the_librarys_are_the_same_function():
     # Guards the oracle: the forms that are differentiated above have the library's values.
     for case in map(CASES.get, ELEMENTWISE):

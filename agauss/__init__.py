@@ -44,10 +44,12 @@ def __dir__() -> list[str]:
     return [*_names, "__version__", "vae"]
 
 
-def __getattr__(name: str) -> object:
-    """agauss.vae, which is imported when it is first asked for."""
-    if name == "vae":
-        from importlib import import_module
+if not _typing.TYPE_CHECKING:  # which would let any name pass
 
-        return import_module("agauss.vae")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """agauss.vae, which is imported when it is first asked for."""
+        if name == "vae":
+            from importlib import import_module
+
+            return import_module("agauss.vae")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -174,13 +174,13 @@ def found(table, key, what):
 def draw(name, shape, rng):
     """A random array for an argument of this name."""
     made = np.asarray(rng.normal(size=shape)) * found(DOMAIN, name.rstrip("0123456789"), "the DOMAIN")
-    return np.asarray(within_0_and_1(made)) if name == "pixel" else made
+    return within_0_and_1(made) if name == "pixel" else made
 
 
 def within_0_and_1(x):
-    """Numbers inside of whatever numbers."""
-    inside = np.abs(x) % 1
-    return np.where(inside == 0, np.asarray(0.5, inside.dtype), inside)
+    """Numbers inside of whatever numbers; NaN of those that are infinite."""
+    with np.errstate(invalid="ignore"):
+        return np.where((inside := np.asarray(np.abs(x) % 1)) == 0, inside.dtype.type(0.5), inside)
 
 
 def stop(m, x):

@@ -92,8 +92,8 @@ def test_an_edited_formula_is_used_by_the_next_process(tmp_path):
 
 @pytest.mark.parametrize("module", cache.MODULES)
 def test_the_digest_changes_with_every_source_of_a_kernel(module, monkeypatch):
-    source, before = cache._source, cache.source_digest()
-    monkeypatch.setattr(cache, "_source", lambda name: source(name) + b"#" * (name == module))
+    source, before = cache.source, cache.source_digest()
+    monkeypatch.setattr(cache, "source", lambda name: source(name) + b"#" * (name == module))
     assert cache.source_digest.__wrapped__() != before
 
 

@@ -155,10 +155,10 @@ def _surroundings() -> tuple[object, ...]:
 @lru_cache
 def source_digest() -> str:
     """Of every module that machine code is made from."""
-    return sha256(b"".join(_source(name) for name in MODULES)).hexdigest()
+    return sha256(b"".join(source(name) for name in MODULES)).hexdigest()
 
 
-def _source(name: str) -> bytes:
+def source(name: str) -> bytes:
     """A module's file, which may be in a zip or be compiled; its code where a frozen application has no files."""
     spec: Any = importlib.util.find_spec(name)
     try:

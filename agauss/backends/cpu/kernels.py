@@ -39,16 +39,29 @@ class Kernel:
         self.call(descriptor, begin, end)
 
 
-_kernels: dict[LoopSpec | None, Kernel] = {}  # None is the loop over parts of a kernel's tasks
+_kernels: dict[Any, Kernel] = {}  # by their LoopSpec; None is the loop over parts of a kernel's tasks
 
 
 def kernel(spec: LoopSpec) -> Kernel:
-    return _kernels.get(spec) or _aside(_make, spec)
+    return _kernels.get(spec) or _made(spec)
 
 
 def parallel() -> Callable[[int, int, int, int], None]:
     """The function (kernel, descriptor, tasks, parts) that calls the kernel at an address on Numba's threads."""
-    return (_kernels.get(None) or _aside(_make, None)).call
+    return (_kernels.get(None) or _made(None)).call
+
+
+def _made(spec: LoopSpec | None) -> Kernel:
+    named = "parallel" if spec is None else _named(spec)
+    return made(_kernels, spec, (named,), lambda name: _compile(spec, name), arguments=4 if spec is None else 3)
+
+
+def made(
+    known: dict[Any, Kernel], spec: Any, named: tuple[object, ...], make: Callable[[str], Any], arguments: int
+) -> Kernel:
+    """The kernel of a spec, from disk by what names it or else compiled under the name that is given to `make`, and
+    known from now on."""
+    return _aside(_make, known, spec, named, make, arguments)
 
 
 def _aside(work: Callable[..., Kernel], *args: Any) -> Kernel:
@@ -74,19 +87,21 @@ def _aside(work: Callable[..., Kernel], *args: Any) -> Kernel:
     return made
 
 
-def _make(spec: LoopSpec | None) -> Kernel:
+def _make(
+    known: dict[Any, Kernel], spec: Any, named: tuple[object, ...], make: Callable[[str], Any], arguments: int
+) -> Kernel:
     """From disk, or compiled by one thread at a time."""
-    key = cache.key("parallel" if spec is None else _named(spec))
+    key = cache.key(*named)
     function = cache.load(key)
     if function is None:
         with global_compiler_lock:
-            if spec in _kernels:  # while this thread waited
-                return _kernels[spec]
-            compiled = _compile(spec, key)
+            if spec in known:  # while this thread waited
+                return known[spec]
+            compiled = make(key)
             cache.save(key, compiled)
             function = cache.Function(compiled.address, compiled)
-    made = _kernels[spec] = Kernel(function, arguments=4 if spec is None else 3)
-    return made
+    found = known[spec] = Kernel(function, arguments)
+    return found
 
 
 def _named(spec: LoopSpec) -> tuple[object, ...]:

@@ -40,6 +40,7 @@ from agauss.backends.cpu.memory import (
     put,
     scratch_for,
     store,
+    sum_by_halves,
     target,
 )
 from agauss.maths import formulas, noise, parts
@@ -218,14 +219,10 @@ def lane_sum(typing_context, values, blocks):
         with cgutils.for_range(builder, args[1]) as loop:
             block = builder.load(builder.gep(blocks_of_values, [loop.index]), align=values.dtype.bitwidth // 8)
             builder.store(builder.fadd(builder.load(partial), block), partial)
-        total, width = builder.load(partial), LANES
+        total = builder.load(partial)
         if values.dtype.bitwidth < 64:
             total = builder.fpext(total, ir.VectorType(ir.DoubleType(), LANES))
-        while width > 1:
-            width //= 2
-            halves = [ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(k, k + width))) for k in (0, width)]
-            total = builder.fadd(*[builder.shuffle_vector(total, total, half) for half in halves])
-        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+        return sum_by_halves(builder, total, LANES)
 
     return types.float64(values, types.int64), codegen
 
@@ -258,9 +255,9 @@ def make_loop(name, spec):
     def loop(d, begin, end):
         in_base, out_base = scratch_for((*ins, 0), zero), scratch_for((*outs, 0), zero)
         summands, limit = scratch_for((0,), zero), limits(d, bounded, zero)
+        short = d[COLUMNS] < LANES
         for task in range(begin, end):
             first, last = span(d, task)
-            short = d[COLUMNS] < LANES
             total = 0.0
             for start in range(first, last, TILE):
                 n = min(TILE, last - start)

@@ -137,6 +137,15 @@ def keep(typing_context, values, i, value):
     return types.void(values, types.int64, value), codegen
 
 
+def sum_by_halves(builder, vector, width):
+    """In a codegen, the sum of a vector's numbers: k and k + width / 2, and so on."""
+    while width > 1:
+        width //= 2
+        halves = [ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(k, k + width))) for k in (0, width)]
+        vector = builder.fadd(*[builder.shuffle_vector(vector, vector, half) for half in halves])
+    return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
+
 @intrinsic
 def float_of_bits(typing_context, bits, x):
     """The float64 that an int64 holds, in x's dtype."""

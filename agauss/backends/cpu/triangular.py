@@ -8,7 +8,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numba.core.compiler_lock import global_compiler_lock
 
 from agauss.backends import steps
 from agauss.backends.cpu import cache, kernels, threads
@@ -90,19 +89,15 @@ _kernels: dict[tuple[str, type], kernels.Kernel] = {}
 
 
 def _kernel(name: str, dtype: type) -> kernels.Kernel:
-    return _kernels.get((name, dtype)) or kernels._aside(_make, name, dtype)
+    spec = name, dtype
+    if spec in _kernels:
+        return _kernels[spec]
+    # The digest of the sources that every kernel is named by does not cover these loops.
+    named = name, dtype.__name__, cache.source(_LOOPS)
+    return kernels.made(_kernels, spec, named, lambda key: _compiled(name, key, dtype), arguments=3)
 
 
-def _make(name: str, dtype: type) -> kernels.Kernel:
-    """From disk, or compiled by one thread at a time; as in kernels.py, whose cache knows nothing of this file."""
-    key = cache.key(name, dtype.__name__, cache._source(_LOOPS))
-    function = cache.load(key)
-    if function is None:
-        with global_compiler_lock:
-            from agauss.backends.cpu import triangular_loops
+def _compiled(name: str, key: str, dtype: type) -> Any:
+    from agauss.backends.cpu import triangular_loops
 
-            compiled: Any = triangular_loops.make(name, key, dtype)
-            cache.save(key, compiled)
-            function = cache.Function(compiled.address, compiled)
-    made = _kernels[name, dtype] = kernels.Kernel(function, arguments=3)
-    return made
+    return triangular_loops.make(name, key, dtype)

@@ -9,7 +9,7 @@ from numba import cfunc, types
 from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
-from agauss.backends.cpu.memory import advance, pointer
+from agauss.backends.cpu.memory import advance, pointer, sum_by_halves
 
 # Of the vector of int64 that a loop reads: addresses, then extents.
 MATRICES, PLACES, ROWS, OTHERS, OUT, N, D = range(7)
@@ -23,19 +23,14 @@ def lane_dot(typing_context, a, b, blocks):
 
     def codegen(context, builder, signature, args):
         number, align = context.get_data_type(a.dtype), a.dtype.bitwidth // 8
-        lanes, width = ir.VectorType(number, LANES), LANES
+        lanes = ir.VectorType(number, LANES)
         vectors = [builder.bitcast(pointer, lanes.as_pointer()) for pointer in args[:2]]
         partial = cgutils.alloca_once(builder, lanes)
         builder.store(ir.Constant(lanes, None), partial)
         with cgutils.for_range(builder, args[2]) as loop:
             x, y = (builder.load(builder.gep(vector, [loop.index]), align=align) for vector in vectors)
             builder.store(builder.fadd(builder.load(partial), builder.fmul(x, y)), partial)
-        total = builder.load(partial)
-        while width > 1:
-            width //= 2
-            halves = [ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(k, k + width))) for k in (0, width)]
-            total = builder.fadd(*[builder.shuffle_vector(total, total, half) for half in halves])
-        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+        return sum_by_halves(builder, builder.load(partial), LANES)
 
     return a.dtype(a, b, types.int64), codegen
 

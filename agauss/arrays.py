@@ -93,6 +93,14 @@ class Library:
             arrays = [a.detach().cpu() for a in arrays]
         return [a.get() if type(a).__module__.startswith("cupy") else np.asarray(a) for a in arrays]
 
+    def summed_to(self, a: Any, shape: Sequence[int], dtype: Any) -> Any:
+        """An array added up over the axes along which one of a shape was broadcast, in a dtype."""
+        lead = a.ndim - len(shape)
+        axes = tuple([k for k, n in enumerate(a.shape) if k < lead or n != shape[k - lead]])
+        if axes:
+            a = self.xp.reshape(self.xp.sum(a, axis=axes, dtype=self.widest), tuple(shape))
+        return a if a.dtype == dtype else self.xp.astype(a, dtype)
+
     def shares_memory(self, a: Any, b: Any) -> bool:
         """Whether arrays of a library that fills may overlap."""
         return bool(self.xp.may_share_memory(a, b))

@@ -224,10 +224,4 @@ def unstacked(lib: Library, rows: Any, v: Any, tril: Any) -> Any:
 
 
 def summed_to(lib: Library, a: Any, shape: Any) -> Any:
-    """An array added up over the axes along which one of the shape was broadcast."""
-    xp, shape = lib.xp, tuple(shape)
-    extra = a.ndim - len(shape)
-    axes = (*range(extra), *[extra + k for k, n in enumerate(shape) if n == 1 != a.shape[extra + k]])
-    if not axes:
-        return a
-    return xp.reshape(xp.astype(xp.sum(a, axis=axes, dtype=lib.widest), a.dtype), shape)
+    return lib.summed_to(a, shape, a.dtype)

@@ -359,10 +359,7 @@ class MultivariateNormal(Generic[Array]):
         library, (_, _, cores) = self._library, signature.partition("->")
         found = library.by_events(function, signature, g, *self._ready(cores, arguments), *rest)
         return tuple(
-            [
-                library.xp.astype(maths.summed_to(library, gradient, a.shape), a.dtype)
-                for gradient, a in zip(found, arguments, strict=True)
-            ]
+            [library.summed_to(gradient, a.shape, a.dtype) for gradient, a in zip(found, arguments, strict=True)]
         )
 
     def _pair(self, other: Any) -> _Pair:

@@ -78,12 +78,7 @@ def as_array(given: Operands, value: Any) -> Any:
 
 def shaped(given: Operands, gradient: Any, argument: Any) -> Any:
     """A gradient of the full shape, summed over the axes along which its argument was broadcast, in its dtype."""
-    xp, shape = given.library.xp, tuple(argument.shape)
-    lead = gradient.ndim - len(shape)
-    axes = tuple(k for k, n in enumerate(gradient.shape) if k < lead or n != shape[k - lead])
-    if axes:
-        gradient = xp.sum(gradient, axis=axes, dtype=given.library.widest, keepdims=True)
-    return as_array(given, xp.astype(xp.reshape(gradient, shape), argument.dtype))
+    return as_array(given, given.library.summed_to(gradient, argument.shape, argument.dtype))
 
 
 def pulled(cotangent: Any, shape: Shape, given: Operands, name: str = "cotangent", dtype: Any = None) -> Any:

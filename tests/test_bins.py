@@ -5,6 +5,7 @@ by when both edges move by their distance from the mean: a mass near 1 is 1 less
 known than the square of that tail's edge.
 """
 
+import math
 from functools import lru_cache
 
 import ml_dtypes
@@ -110,6 +111,18 @@ def test_far_tails_are_right_and_have_gradients(dtype, width, stds):
     assert_ulp(by_x, [w[1] for w in want], ULP_OF_GRADIENTS, [x])
     assert_ulp(by_logvar, [w[2] for w in want], ULP_OF_GRADIENTS, [x], [w[5] for w in want])
     assert (np.abs(by_x) > stds / 2 - width).all()
+
+
+@pytest.mark.parametrize(("stds", "percent"), [(3, 4), (4, 34), (5, 78), (6, 98)])
+def test_the_approximation_by_tanh_lacks_the_mass_that_the_docstring_says(stds, percent):
+    def approximate(x):
+        return (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2  # of Phi (Page, 1977)
+
+    width = 1e-3
+    found = approximate(stds + width / 2) - approximate(stds - width / 2)
+    exact = math.exp(-ag.discretized_nll(float(stds), 0.0, 0.0, width=width))
+    assert round(100 * (1 - found / exact)) == percent
+    assert stds < 6 or approximate(np.float32(stds)) == 1  # so that in float32 a bin has none
 
 
 @dtypes

@@ -54,7 +54,7 @@ def value(
 ) -> Any:
     """The operation's values, one or a tuple of them; those that are sums, added up over the axes. Its parameters
     follow the arrays."""
-    taken = _planned(op, arrays)
+    taken = _taken(op, arrays)
     outs = (out,) if out is not None and op.keeps else None
     known = index is None
     if op.noisy and not isinstance(rng, (int, Key)):
@@ -169,7 +169,7 @@ def pull_back(
     """The gradients by each of the arrays, from a cotangent of each of the operation's values. Its parameters follow
     the arrays."""
     cotangents = _with_arrays(_one_for_each_value(op, cotangent), arrays[0])
-    taken = (*cotangents, *_planned(op, arrays))
+    taken = (*cotangents, *_taken(op, arrays))
     outs = tuple(out) if isinstance(out, (tuple, list)) else None
     known = index is None and (out is None or outs is not None)
     key = _key(op, taken, outs, axis, bounds) if known else None
@@ -197,10 +197,12 @@ def _one_for_each_value(op: Operation, cotangent: Any) -> tuple[Any, ...]:
     return tuple(cotangent)
 
 
-def _planned(op: Operation, arrays: Sequence[Any]) -> Sequence[Any]:
-    """The arrays, and the parameters as such where a plan may be had."""
+def _taken(op: Operation, arrays: Sequence[Any]) -> Sequence[Any]:
+    """The arrays, and after them the parameters, as arrays where these are NumPy's: only arrays can have a plan."""
+    if not op.parameters:
+        return arrays
     n = len(op.arguments)
-    return (*arrays[:n], *_with_arrays(tuple(arrays[n:]), arrays[0])) if op.parameters else arrays
+    return *arrays[:n], *_with_arrays(tuple(arrays[n:]), arrays[0])
 
 
 def _operands(op: Operation, arrays: Sequence[Any]) -> Operands:

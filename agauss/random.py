@@ -137,7 +137,8 @@ def uniform(
     >>> ag.random.uniform(3, rng=1).round(3)
     array([0.89 , 0.895, 0.586], dtype=float32)
     """
-    library, model = namespace(xp), _model(namespace(xp), dtype, device)
+    library = namespace(xp)
+    model = _model(library, dtype, device)
     words, digits = _words(library, model, shape, rng, index), DIGITS[dtype_name(model.dtype)]
     wide = Operands(library, [model], ()).wide
     width = 64 if dtype_name(wide) == "float64" else 32

@@ -43,8 +43,8 @@ def wasserstein2_squared(
     Returns
     -------
     array
-        In the squared units of mean, float32 or wider. 0 where the two are equal, were they infinite; inf where a
-        variance alone is.
+        In the squared units of mean, float32 or wider. 0 where the two are equal, even if both are infinite; inf
+        where one variance alone is.
 
     Raises
     ------
@@ -118,7 +118,8 @@ def jeffreys(
     Returns
     -------
     array
-        In nats, float32 or wider. 0 where the two are equal, were they points; inf where one alone is a point.
+        In nats, float32 or wider. 0 where the two are equal, even if both are points; inf where only one
+        is a point.
 
     Raises
     ------
@@ -191,7 +192,8 @@ def bhattacharyya(
     Returns
     -------
     array
-        In nats, float32 or wider. 0 where the two are equal, were they points; inf where one alone is a point.
+        In nats, float32 or wider. 0 where the two are equal, even if both are points; inf where only one
+        is a point.
 
     Raises
     ------

@@ -126,8 +126,8 @@ def discretized_nll(
         Of a bin, in the units of x: the distance of neighbouring values. For 256 levels from -1 to 1 it is 2 / 255, and
         for 256 levels from 0 to 1 it is 1 / 255.
     low, high : number, optional
-        The least and the greatest value, whose bins are open. With None no bin is. They are rounded to float32, or to
-        float64 where x is of it, so a half type must hold them exactly.
+        The least and the greatest value, whose bins are open. By default no bin is open. They are rounded to float32,
+        or to float64 where x is of it, so a half type must hold them exactly.
     axis : None, int or tuple of ints
         What to sum over: everything, by default; ``()`` sums nothing.
     bounds : see ``kl``
@@ -347,7 +347,8 @@ def bernoulli_nll(x: Array | Number, logits: Array | Number, *, axis: Axis = Non
     Returns
     -------
     array
-        In nats, float32 or wider. Where logits is inf or -inf: 0 where x is 1 or 0, which that says, and else inf.
+        In nats, float32 or wider. At logits of inf it is 0 where x is 1, and inf elsewhere. At logits of
+        -inf it is 0 where x is 0, and inf elsewhere.
 
     Raises
     ------

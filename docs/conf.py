@@ -5,10 +5,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-import generated
 from sphinx.application import Sphinx
 
 import agauss
+import generated
 
 project = "agauss"
 author = "the agauss contributors"

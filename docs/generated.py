@@ -205,7 +205,7 @@ def taken(operation: Any, function: Any) -> tuple[str, ...]:
 
 
 def frameworks() -> str:
-    """For each library's arrays the path that `explain` reports, and how much of the noise and of z has NumPy's bits."""
+    """For each library's arrays what `explain` reports, and how much of the noise and of z has NumPy's bits."""
     mean, logvar = (ag.random.normal((64, 64), rng=key) for key in (1, 2))
     expected = ag.random.normal(mean.shape, rng=7), ag.sample(mean, logvar, rng=7)
     rows = ["| arrays | functions | path of `kl` | noise as NumPy's | z as NumPy's |", "|---|---|---|---|---|"]

@@ -33,7 +33,6 @@ autodoc_typehints = "none"  # the docstrings say it
 autodoc_class_signature = "mixed"
 numpydoc_show_class_members = False
 numpydoc_show_inherited_class_members = False
-add_module_names = False
 
 
 def inside(app: Sphinx, name: str, source: list[str]) -> None:

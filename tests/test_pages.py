@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 IGNORED = (ROOT / ".gitignore").read_text()  # pages that are made as the site is built
-PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if f"docs/{page.name}" not in IGNORED]
+FOLDERS = (ROOT / "docs", ROOT / "docs" / "coming-from", ROOT / "docs" / "guides")
+PAGES = [page for folder in FOLDERS for page in sorted(folder.glob("*.md")) if f"docs/{page.name}" not in IGNORED]
 NOT_RUN = re.compile(r"<!-- not run[^>]*-->\n```python\n.*?```", re.DOTALL)
 
 

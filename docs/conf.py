@@ -19,7 +19,8 @@ extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "_tables"]
 html_theme = "furo"
 html_title = f"agauss {release}"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True}
 

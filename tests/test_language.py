@@ -1,13 +1,14 @@
 """The README and the pages read plainly: short sentences, and none of the phrases that jarred on new users."""
 
 import re
-from pathlib import Path
 
 import pytest
-from test_pages import PAGES, ROOT
+from test_pages import ROOT, TEXTS
+
+import agauss as ag
+from agauss import vae
 
 WORDS = 25  # in a sentence; a word has two letters or more, for formulas are read at a glance
-TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md", *PAGES]
 WRITTEN_BY_A_PROGRAM = "docs/performance.md"  # benchmarks/pages.py's sentences
 BANNED = [
     "gradient by the",
@@ -75,3 +76,14 @@ def test_sentences_are_short(page):
 def test_no_phrase_jars(page):
     text = " ".join(prose(page.read_text()).lower().split())
     assert [phrase for phrase in BANNED if phrase in text] == []
+
+
+def test_help_begins_with_an_overview_of_all_names():
+    words = set(re.findall(r"\w+", ag.__doc__))
+    assert {name for name in ag.__all__ if not name.endswith("_vjp")} <= words
+
+
+@pytest.mark.parametrize("module", [ag, ag.random, vae], ids=lambda module: module.__name__)
+def test_no_phrase_of_a_docstring_jars(module):
+    docs = {name: (getattr(module, name).__doc__ or "").lower() for name in module.__all__}
+    assert {name: phrase for name, text in docs.items() for phrase in BANNED if phrase in text} == {}

@@ -176,7 +176,7 @@ def names() -> str:
             thing = getattr(module, name)
             if not inspect.ismodule(thing) and not name.endswith("_vjp"):
                 line = first_line(thing).replace("|", "\\|").replace("``", "`")
-                rows.append(f"| `{short}.{name}` | {line} |")
+                rows.append(f"| {{py:obj}}`{short}.{name} <{module.__name__}.{name}>` | {line} |")
     return "\n".join(rows) + "\n"
 
 
@@ -192,9 +192,9 @@ def functions() -> str:
         longest = max(found, key=lambda op: len(op.arguments))
         kinds = [f"{'' if key == name else f'{key}: '}{KINDS[kind]}" for key, kind in longest.results.items()]
         arrays = ", ".join(f"`{a}`" for a in inspect.signature(function).parameters if a in taken(longest, function))
-        gradient = f"`{name}_vjp`" if function in ops.VJPS else "none"
+        gradient = f"{{py:obj}}`{name}_vjp <agauss.{name}_vjp>`" if function in ops.VJPS else "none"
         yes = " | ".join("yes" if name in having[other] else "no" for other in INTEGRATIONS)
-        rows.append(f"| `{name}` | {arrays} | {'; '.join(kinds)} | {gradient} | {yes} |")
+        rows.append(f"| {{py:obj}}`{name} <agauss.{name}>` | {arrays} | {'; '.join(kinds)} | {gradient} | {yes} |")
     return "\n".join(rows) + "\n"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import agauss as ag
+from agauss.keys import as_key
 from agauss.maths import coefficients
 from agauss.random import Key
 
@@ -124,3 +125,28 @@ def test_the_page_has_the_coefficients(dtype):
         text = header.partition(f" {name}")[2].partition(";")[0].partition("=")[2].strip(" {}")
         assert tuple(float.fromhex(each.strip().removesuffix("f")) for each in text.split(",")) == values
         assert np.array_equal(np.array(shown[name], dtype).ravel(), np.array(values, dtype))
+
+
+def test_numpys_seeds_and_generators_become_the_keys_of_the_page():
+    low, high = map(int, np.random.SeedSequence(5).generate_state(2))
+    assert as_key(np.random.SeedSequence(5)) == Key(low | high << 32)
+    drawn = np.random.default_rng(5).integers(0, 2**64 - 1, dtype="uint64", endpoint=True)
+    assert as_key(np.random.default_rng(5)) == Key(int(drawn))
+
+
+def test_a_torch_generator_becomes_the_key_of_the_page():
+    torch = pytest.importorskip("torch")
+    from agauss.integrations import torch as agt
+
+    words = torch.randint(-(2**63), 2**63 - 1, (2,), generator=torch.Generator().manual_seed(5), dtype=torch.int64)
+    seed, stream = words.tolist()
+    z = agt.sample(torch.zeros(8), torch.zeros(8), generator=torch.Generator().manual_seed(5))
+    assert same_bits(z.numpy(), ag.random.normal(8, rng=Key(seed % 2**64, stream % 2**32)))
+
+
+def test_jaxs_keys_become_the_keys_of_the_page():
+    pytest.importorskip("jax")
+    from agauss.integrations.jax import key_of
+
+    assert key_of(np.array([1, 2], np.uint32)) == Key(2 | 1 << 32)
+    assert key_of(np.array([1, 2, 12, 10], np.uint32)) == Key(2 | 1 << 32, 12 ^ 10)

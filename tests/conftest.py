@@ -49,13 +49,18 @@ def _operation(item):
     return None
 
 
+def _names(item):
+    """The names among the values of a case's parameters."""
+    return {value for value in item.callspec.params.values() if isinstance(value, str)}
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
     """Of a test marked in_turn(n), every run has a case in n of the FEW operations, such that each parameter comes up.
-    With always="numpy", it has all of NumPy's cases too. The rest is for the night."""
+    With always=("numpy", "float32"), it has all cases of these parameters too. The rest is for the night."""
     for item in items:
         mark = item.get_closest_marker("in_turn")
-        if mark is None or item.callspec.params.get("library") == mark.kwargs.get("always", item):
+        if mark is None or {*mark.kwargs.get("always", (item,))} <= _names(item):
             continue
         if sum(item.callspec.indices.values()) % mark.args[0] or _operation(item) not in (None, *FEW):
             item.add_marker("nightly")

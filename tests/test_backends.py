@@ -40,7 +40,7 @@ SOME = ("kl of events", "nll_vjp", "saturated", "sample", "sample_and_kl_vjp")
 # Values
 
 
-@pytest.mark.in_turn(4)
+@pytest.mark.in_turn(6)
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_float32_results_are_those_of_the_loops_in_the_librarys_arrays(library, name):
@@ -60,7 +60,7 @@ OTHER_DTYPES = {
 }
 
 
-@pytest.mark.in_turn(6)
+@pytest.mark.in_turn(8)
 @pytest.mark.parametrize(
     ("library", "dtype", "name"),
     nightly_unless(

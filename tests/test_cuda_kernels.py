@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cases import CASES as OPERATIONS
 from cuda_devices import DTYPES, Q, agree, assert_same, flat, normal
-from quick import nightly_unless
+from quick import FEW, nightly_unless
 
 import agauss as ag
 from agauss.operations import Result
@@ -17,7 +17,7 @@ from agauss.operations import Result
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
 
 
-def every_operation(p, x, d_kl, bounds):
+def every_operation(p, x, d_kl, bounds, names):
     """All that can be asked of a distribution's parameters, a point x, and the cotangent of a sum."""
     q, axes = Q(p, bounds=bounds), tuple(range(1, p.ndim))
     other = Q(p[::-1], bounds=bounds)
@@ -29,7 +29,7 @@ def every_operation(p, x, d_kl, bounds):
         yield ag.kl(mean, logvar, axis=axis, **limits)
         yield ag.nll(x, mean, logvar, axis=axis, **limits)
     own, cotangents = {"x": x, "z": x, "parameters": p}, {Result.SUM: d_kl, Result.WIDE: 0.25, Result.OWN: x}
-    for case in OPERATIONS.values():
+    for case in map(OPERATIONS.get, names):
         spare = iter((mean, logvar, mean2, logvar2))
         given = [own[name] if name in own else next(spare) for name in case.arguments]
         options = case.options(axis=axes, bounds=bounds)
@@ -57,10 +57,13 @@ CASES = [
     nightly_unless(lambda *case: case == CASES[2], CASES),
     ids=str,
 )
-def test_every_operation(device, dtype, bounds, shape):
+@pytest.mark.parametrize(
+    "names", [pytest.param(FEW, id="few"), pytest.param(tuple(OPERATIONS), id="all", marks=pytest.mark.slow)]
+)
+def test_every_operation(device, dtype, bounds, shape, names):
     wide = "float32" if dtype in ("float16", "bfloat16") else dtype
     x, d_kl = normal((shape[0], shape[1] // 2, shape[2]), dtype, 1), normal(shape[:1], wide, 2)
-    agree(device, lambda *a: list(every_operation(*a, bounds)), normal(shape, dtype), x, d_kl)
+    agree(device, lambda *a: list(every_operation(*a, bounds, names)), normal(shape, dtype), x, d_kl)
 
 
 @pytest.mark.parametrize("bounds", ["soft", "straight-through"])

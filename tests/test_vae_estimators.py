@@ -5,12 +5,14 @@ import pytest
 import torch
 from linear_gaussian import Model
 from oracles import EVERY_LIBRARY, array, dtype_of, library_of, wide
+from quick import slow_in_jax
 from refusals import assert_refused
 
 import agauss as ag
 from agauss import vae
 
 pytestmark = pytest.mark.usefixtures("one_thread_of_torch")
+libraries = pytest.mark.parametrize("library", slow_in_jax(EVERY_LIBRARY))
 KEY = ag.random.Key(14)
 ESTIMATORS = ("standard", "sticking-the-landing", "doubly-reparameterised")
 DRAWS = 40_000
@@ -107,7 +109,7 @@ def test_leaving_one_out_is_the_mean_of_the_others():
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("library", EVERY_LIBRARY)
+@libraries
 def test_the_score_function_is_the_gradient_of_weighted_log_densities(library):
     rng = np.random.default_rng(0)
     values, z = rng.normal(size=(5, 2)), rng.normal(size=(5, 2, 3))
@@ -177,7 +179,7 @@ def test_at_the_true_posterior_sticking_the_landing_has_no_variance():
     assert max(np.abs(got).max() for got in estimated(model, mean, logvar, 1, "standard", 100)) > 0.1
 
 
-@pytest.mark.parametrize("library", EVERY_LIBRARY)
+@libraries
 def test_the_standard_estimator_is_autograd_of_the_bound_with_the_priors_gradients_too(library):
     model, rng = Model(), np.random.default_rng(3)
     mean, logvar, mean2, logvar2 = (rng.normal(size=(4, 3)) for _ in range(4))

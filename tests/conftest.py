@@ -57,13 +57,14 @@ def _names(item):
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
     """Of a test marked in_turn(n), every run has a case in n of the FEW operations, such that each parameter comes up.
-    With always=("numpy", "float32"), it has all cases of these parameters too. The rest is for the night."""
+    With always=("numpy", "float32"), it has all cases of these parameters too. The rest is for the night, but with
+    slow=("numpy",) those of this parameter are slow."""
     for item in items:
         mark = item.get_closest_marker("in_turn")
         if mark is None or {*mark.kwargs.get("always", (item,))} <= _names(item):
             continue
         if sum(item.callspec.indices.values()) % mark.args[0] or _operation(item) not in (None, *FEW):
-            item.add_marker("nightly")
+            item.add_marker("slow" if {*mark.kwargs.get("slow", (item,))} <= _names(item) else "nightly")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -237,7 +237,7 @@ def test_an_out_may_overlap_the_arguments(op, dtype, seed):
 @fuzz(
     10,
     80,
-    {"case": cases(ops=BOUNDED, dtypes=("float64",), broadcast=False), "second": st.none()},
+    {"case": cases(ops=["nll", "std"], dtypes=("float64",), broadcast=False), "second": st.none()},
     case=cases(ops=BOUNDED),
     first=st.sampled_from(BOUNDS),
     second=st.sampled_from(BOUNDS),

@@ -80,9 +80,9 @@ def _cover(cases):
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
     """Of a test marked in_turn(n), every run has so many cases of the FEW operations that each value of each parameter
-    comes up. Of these operations one case in n is slow, and the rest is for the night. With
-    always=("numpy", "float32"), every run has all cases of these parameters too, and with slow=("numpy",) those of this
-    one are slow."""
+    comes up, or one in n where there is one parameter. One in n of the others is slow, and the rest is for the night.
+    With always=("numpy", "float32"), every run has all cases of these parameters too, and with slow=("numpy",) those of
+    this one are slow."""
     tests = {}
     for item in items:
         if item.get_closest_marker("in_turn"):
@@ -91,7 +91,7 @@ def pytest_collection_modifyitems(items):
         mark = cases[0].get_closest_marker("in_turn")
         few = [case for case in cases if _operation(case) in (None, *FEW)]
         open_to_all = [c for c in few if not (c.get_closest_marker("nightly") or c.get_closest_marker("slow"))]
-        chosen = _cover(open_to_all)
+        chosen = _cover(open_to_all) if len(cases[0].callspec.params) > 1 else open_to_all[:: mark.args[0]]
         for case in cases:
             always, slow = ({*mark.kwargs.get(key, (case,))} <= _names(case) for key in ("always", "slow"))
             if case not in chosen and not always:

@@ -12,22 +12,29 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, lru_cache
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import numpy as np
 
-from agauss.backends.protocol import Noise
+from agauss.backends.protocol import Array, Backend, DType, Noise
 from agauss.remembered import remembered
+from agauss.typing import Number
 from agauss.words import has_64_bits
 
+if TYPE_CHECKING:
+    from agauss.backends.dask import Blocks
+
 Shape = tuple[int, ...]
+# Names for readers, as those of backends/protocol.py are.
+Namespace = Any  # of the array API standard: a module, or what completes one
+Device = Any
 FLOATING = ("float16", "bfloat16", "float32", "float64")
 
 
 class Library:
     """An array library, as much of it as agauss needs."""
 
-    def __init__(self, name: str, xp: Any, load: Callable[[], Any], *, fills: bool = False) -> None:
+    def __init__(self, name: str, xp: Namespace, load: Callable[[], Backend], *, fills: bool = False) -> None:
         self.name = name
         self.xp = xp  # the namespace of the standard
         self.fills = fills  # whether the backend writes results into arrays that it is given
@@ -35,16 +42,16 @@ class Library:
         self._load = load
 
     @cached_property
-    def backend(self) -> Any:
-        """What runs passes (backends/protocol.py) and, where it fills, has empty."""
+    def backend(self) -> Backend:
+        """What runs passes."""
         return self._load()
 
-    def words(self, noise: Noise, shape: Shape, like: Any) -> Any:
+    def words(self, noise: Noise, shape: Shape, like: Array) -> Array:
         """The random bits of an array, as integers (``words`` of backends/array_api/backend.py)."""
         from agauss.backends.array_api.backend import words
 
         if self.name == "dask":
-            return self.backend.words(noise, shape, like)
+            return cast("Blocks", self.backend).words(noise, shape, like)
         with self.on(like):
             return words(self.xp, noise, shape, like)
 
@@ -53,20 +60,20 @@ class Library:
         """What applies and solves lower triangular matrices (backends/array_api/triangular.py)."""
         return _triangular(self)
 
-    def by_events(self, function: Callable[..., Any], signature: str, *arrays: Any) -> Any:
+    def by_events(self, function: Callable[..., Any], signature: str, *arrays: Array) -> Any:
         """function(library, *arrays), whose axes the signature names as NumPy's generalised ufuncs do: by blocks that
         hold whole events, where the library's arrays are of blocks."""
         if self.name == "dask":
-            return self.backend.by_events(function, signature, arrays)
+            return cast("Blocks", self.backend).by_events(function, signature, arrays)
         with self.on(arrays[0]), np.errstate(all="ignore"):  # inf and NaN are results, not accidents
             return function(self, *arrays)
 
     @property
-    def widest(self) -> Any:
+    def widest(self) -> DType:
         """The dtype to add up in: float64, or float32 where JAX has no more."""
         return self.xp.float64 if has_64_bits(self.xp) else self.xp.float32
 
-    def on(self, x: Any) -> Any:
+    def on(self, x: Array) -> AbstractContextManager[Any]:
         """A context in which the library's own functions compute where the array x is."""
         return x.device if self.name == "cupy" else nullcontext()
 
@@ -76,14 +83,14 @@ class Library:
 
         return alone() if self is NUMPY else nullcontext()
 
-    def copy(self, x: Any, shape: tuple[int, ...]) -> Any:
+    def copy(self, x: Array, shape: Shape) -> Array:
         """x broadcast to a shape, as an array that shares no memory with it."""
         if self is NUMPY:
             return np.array(np.broadcast_to(x, shape))
         with self.on(x):  # CuPy's arithmetic loses subnormal numbers; PyTorch can differentiate this
             return self.xp.astype(self.xp.broadcast_to(x, shape), x.dtype)
 
-    def to_numpy(self, arrays: Sequence[Any]) -> list[Any]:
+    def to_numpy(self, arrays: Sequence[Array]) -> list[np.ndarray]:
         """The library's arrays as NumPy's; lazy ones are computed together, so that what they share is read once."""
         if self.name == "dask":
             from dask.base import compute
@@ -93,7 +100,7 @@ class Library:
             arrays = [a.detach().cpu() for a in arrays]
         return [a.get() if type(a).__module__.startswith("cupy") else np.asarray(a) for a in arrays]
 
-    def summed_to(self, a: Any, shape: Sequence[int], dtype: Any) -> Any:
+    def summed_to(self, a: Array, shape: Sequence[int], dtype: DType) -> Array:
         """An array added up over the axes along which one of a shape was broadcast, in a dtype."""
         lead = a.ndim - len(shape)
         axes = tuple([k for k, n in enumerate(a.shape) if k < lead or n != shape[k - lead]])
@@ -101,11 +108,11 @@ class Library:
             a = self.xp.reshape(self.xp.sum(a, axis=axes, dtype=self.widest), tuple(shape))
         return a if a.dtype == dtype else self.xp.astype(a, dtype)
 
-    def shares_memory(self, a: Any, b: Any) -> bool:
+    def shares_memory(self, a: Array, b: Array) -> bool:
         """Whether arrays of a library that fills may overlap."""
         return bool(self.xp.may_share_memory(a, b))
 
-    def deliver(self, result: Any, out: Any) -> Any:
+    def deliver(self, result: Array, out: Array | None) -> Array:
         """The result, in `out` where there is one."""
         if out is None or result is out:
             return result
@@ -114,21 +121,21 @@ class Library:
         return out
 
 
-def _cpu() -> Any:
+def _cpu() -> Backend:
     from agauss.backends.cpu import backend
 
     return backend
 
 
-def _cuda() -> Any:
-    from agauss.backends.cuda.backend import Backend
+def _cuda() -> Backend:
+    from agauss.backends.cuda.backend import Backend as Kernels
     from agauss.backends.cuda.device import CupyRuntime
 
-    return Backend(CupyRuntime())
+    return Kernels(CupyRuntime())
 
 
-def _reference(xp: Any, name: str) -> Callable[[], Any]:
-    def load() -> Any:
+def _reference(xp: Namespace, name: str) -> Callable[[], Backend]:
+    def load() -> Backend:
         from agauss.backends.array_api.backend import Reference
 
         return Reference(xp, name)
@@ -136,8 +143,8 @@ def _reference(xp: Any, name: str) -> Callable[[], Any]:
     return load
 
 
-def _traced(xp: Any, name: str) -> Callable[[], Any]:
-    def load() -> Any:
+def _traced(xp: Namespace, name: str) -> Callable[[], Backend]:
+    def load() -> Backend:
         from agauss.backends.jax import Traced
 
         return Traced(xp, name)
@@ -145,7 +152,7 @@ def _traced(xp: Any, name: str) -> Callable[[], Any]:
     return load
 
 
-def _blocks() -> Any:
+def _blocks() -> Backend:
     from agauss.backends.dask import Blocks
 
     return Blocks(library_of)
@@ -176,13 +183,13 @@ _libraries: dict[type, Library] = {np.ndarray: NUMPY, np.memmap: NUMPY}
 PLANNED: dict[type, Library] = {np.ndarray: NUMPY}  # whose shape, strides and dtype are all that a plan needs to know
 
 
-def library_of(x: Any) -> Library | None:
+def library_of(x: object) -> Library | None:
     """The library that x, an array, belongs to; None where x is no array that can be used."""
     found = _libraries.get(type(x))
     return found if found is not None else _find(x)
 
 
-def _find(x: Any) -> Library | None:
+def _find(x: object) -> Library | None:
     if isinstance(x, (np.ma.MaskedArray, np.generic, bool, int, float, complex, str, list, tuple, type(None))):
         return None  # a mask would be lost; scalars have no library of their own
     import array_api_compat
@@ -202,12 +209,12 @@ def _find(x: Any) -> Library | None:
     return found
 
 
-def add(kind: type, name: str, xp: Any) -> None:
+def add(kind: type, name: str, xp: Namespace) -> None:
     """Take arrays of a type that is not of the standard, by a namespace that completes it."""
     _libraries[kind] = Library(name, xp, _reference(xp, name))
 
 
-def namespace(xp: Any) -> Library:
+def namespace(xp: object) -> Library:
     """The library of a namespace given by the caller."""
     if xp is None or xp is np:
         return NUMPY
@@ -233,7 +240,7 @@ ADVICE = {
 }
 
 
-def device_of(x: Any) -> Any:
+def device_of(x: Array) -> Device:
     """Where an array is; None for libraries that know no device."""
     if isinstance(x, np.ndarray) or type(x).__module__.startswith(DEVICELESS):
         return None
@@ -242,10 +249,10 @@ def device_of(x: Any) -> Any:
     return array_api_compat.device(x)
 
 
-_numpy_names: dict[Any, str] = {}
+_numpy_names: dict[DType, str] = {}
 
 
-def dtype_name(dtype: Any) -> str:
+def dtype_name(dtype: DType) -> str:
     """'float32' for any library's float32, and so on."""
     if not isinstance(dtype, np.dtype):
         return str(getattr(dtype, "name", dtype)).rpartition(".")[2]
@@ -267,31 +274,31 @@ class Operands:
 
     __slots__ = ("arrays", "dtype", "library", "parameters", "shape")
 
-    def __init__(self, library: Library, arrays: list[Any], shape: Shape) -> None:
+    def __init__(self, library: Library, arrays: list[Array], shape: Shape) -> None:
         self.library = library
         self.arrays = arrays
         self.shape = shape
         self.dtype = arrays[0].dtype
-        self.parameters: list[Any] = []  # an operation's numbers, as arrays of the wide dtype without dimensions
+        self.parameters: list[Array] = []  # an operation's numbers, as arrays of the wide dtype without dimensions
 
     @property
-    def wide(self) -> Any:
+    def wide(self) -> DType:
         """The dtype of sums: float32 or wider."""
         if self.library is NUMPY and self.dtype in SINGLE_OR_DOUBLE:
             return self.dtype
         return self.library.xp.float32 if dtype_name(self.dtype) in ("float16", "bfloat16") else self.dtype
 
     @property
-    def device(self) -> Any:
+    def device(self) -> Device:
         return device_of(self.arrays[0])
 
     @property
-    def taken(self) -> list[Any]:
+    def taken(self) -> list[Array]:
         """All that the operation's term takes but noise."""
         return [*self.arrays, *self.parameters] if self.parameters else self.arrays
 
 
-def operands(names: Sequence[str], values: Sequence[Any], parameters: Sequence[float] = ()) -> Operands:
+def operands(names: Sequence[str], values: Sequence[Array | Number], parameters: Sequence[Number] = ()) -> Operands:
     """The arguments of an operation, and its parameters. Numbers take the dtype of the arrays beside them. Where there
     are none, NumPy's scalars have theirs, and Python's numbers alone are float64."""
     given = _arguments(names, values)
@@ -300,7 +307,7 @@ def operands(names: Sequence[str], values: Sequence[Any], parameters: Sequence[f
     return given
 
 
-def _arguments(names: Sequence[str], values: Sequence[Any]) -> Operands:
+def _arguments(names: Sequence[str], values: Sequence[Array | Number]) -> Operands:
     first = values[0]
     if type(first) is np.ndarray and first.dtype in SINGLE_OR_DOUBLE:
         shape, dtype = first.shape, first.dtype
@@ -311,9 +318,9 @@ def _arguments(names: Sequence[str], values: Sequence[Any]) -> Operands:
     return _operands(names, values)
 
 
-def _operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
+def _operands(names: Sequence[str], values: Sequence[Array | Number]) -> Operands:
     library: Library | None = None
-    model: Any = None
+    model: Array = None
     for name, value in _x_last(names, values):
         if is_number(value):
             continue
@@ -334,9 +341,8 @@ def _operands(names: Sequence[str], values: Sequence[Any]) -> Operands:
     if library is None:
         dtype = np.result_type(*[type(value) for value in values if isinstance(value, _SCALARS)] or [np.float64])
         with np.errstate(all="ignore"):
-            arrays = [np.asarray(real(value), dtype=dtype) for value in values]
-        return Operands(NUMPY, arrays, ())
-    arrays = [like(value, library, model) if is_number(value) else value for value in values]
+            return Operands(NUMPY, [np.asarray(real(value), dtype=dtype) for value in values], ())
+    arrays: list[Array] = [like(value, library, model) if is_number(value) else value for value in values]
     ordered, shapes = zip(*_x_last(names, [tuple(a.shape) for a in arrays]), strict=True)
     return Operands(library, arrays, broadcast(ordered, shapes))
 
@@ -347,7 +353,7 @@ def _x_last(names: Sequence[str], values: Sequence[Any]) -> list[tuple[str, Any]
     return [*pairs[1:], pairs[0]] if names[0] in OBSERVATIONS else pairs
 
 
-def real(number: Any) -> Any:
+def real(number: Number) -> Number:
     """A number that has a float: an int beyond them all is infinite, as 1e400 is."""
     try:
         float(number)
@@ -356,7 +362,7 @@ def real(number: Any) -> Any:
     return number
 
 
-def kind_of(value: Any) -> str:
+def kind_of(value: object) -> str:
     """What came where an array was wanted, and what would make one of it."""
     name = type(value).__name__
     if isinstance(value, (list, tuple)):
@@ -364,19 +370,19 @@ def kind_of(value: Any) -> str:
     return f"{name}: its to_numpy() is an array" if hasattr(value, "to_numpy") else name
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[Number]:
     if isinstance(value, (bool, np.bool_)):
         return False
     return isinstance(value, (float, int, np.floating, np.integer))
 
 
-def same_device(name: str, value: Any, model_name: str, model: Any) -> None:
+def same_device(name: str, value: Array, model_name: str, model: Array) -> None:
     device, other = device_of(model), device_of(value)
     if other != device and None not in (other, device):  # None: a tracer of JAX, which has no device yet
         raise ValueError(f"{name} must be on the device of {model_name}, {device}; got {other}")
 
 
-def like(value: float, library: Library, model: Any, dtype: Any = None) -> Any:
+def like(value: Number, library: Library, model: Array, dtype: DType | None = None) -> Array:
     """A number as an array without dimensions, of the model's dtype, if not of another, and on its device."""
     device = device_of(model)
     options = {} if device is None else {"device": device}
@@ -384,7 +390,7 @@ def like(value: float, library: Library, model: Any, dtype: Any = None) -> Any:
         return library.xp.asarray(real(value), dtype=model.dtype if dtype is None else dtype, **options)
 
 
-def floating(name: str, dtype: Any) -> str:
+def floating(name: str, dtype: DType) -> str:
     """The dtype's name, where it is one that agauss computes with."""
     found = dtype_name(dtype)
     if found not in FLOATING:

@@ -8,7 +8,8 @@ from typing import Any, Generic, Literal, Self
 import numpy as np
 
 from agauss import ops
-from agauss.arrays import NUMPY, Operands, dtype_name, floating, is_number, library_of, operands
+from agauss.arrays import NUMPY, Namespace, Operands, Shape, dtype_name, floating, is_number, library_of, operands
+from agauss.backends.protocol import DType
 from agauss.execution import check_out
 from agauss.keys import as_key
 from agauss.options import (
@@ -21,7 +22,7 @@ from agauss.options import (
     sizes_of,
 )
 from agauss.remembered import remembered
-from agauss.typing import Array, Bounds, Index, Number, Rng
+from agauss.typing import Array, Axis, Bounds, Index, Number, Rng
 
 SECONDS = ("logvar", "std", "var", "logstd", "softplus")  # what the second half of stored moments may hold
 
@@ -149,7 +150,7 @@ class DiagonalGaussianDistribution(Generic[Array]):
         return cls.from_mean_logvar(mean, spread, deterministic, bounds=bounds, event_axes=event_axes)
 
     def _set(
-        self, mean: Any, logvar: Any, shape: tuple[int, ...], deterministic: bool, bounds: Any, event_axes: Any
+        self, mean: Array, logvar: Array, shape: Shape, deterministic: bool, bounds: Bounds, event_axes: Axis
     ) -> None:
         self._mean, self._logvar, self._shape = mean, logvar, shape
         self.deterministic = flag_of(deterministic)
@@ -157,12 +158,12 @@ class DiagonalGaussianDistribution(Generic[Array]):
         self.event_axes = _event_axes(event_axes, len(shape))
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Shape:
         """The shape of mean, and of one sample of the batch."""
         return self._shape
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DType:
         """The dtype of the parameters, of mean, logvar and samples; std and var, and all sums, are float32 or wider."""
         return self._mean.dtype
 
@@ -345,7 +346,7 @@ class DiagonalGaussianDistribution(Generic[Array]):
             a.flags.writeable = False
         return a
 
-    def _summed(self, given: Operands, axes: Any, value: float) -> Any:
+    def _summed(self, given: Operands, axes: Axis, value: float) -> Array:
         """`value` at the shape of a sum over the axes: what a deterministic distribution gives."""
         summed = axes_of(axes, len(given.shape))
         return _full(given, tuple([n for axis, n in enumerate(given.shape) if axis not in summed]), value)
@@ -389,20 +390,20 @@ class DiracDistribution(Generic[Array]):
 
 
 @remembered
-def _event_axes(event_axes: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
+def _event_axes(event_axes: int | Sequence[int] | None, rank: int) -> Shape:
     """The event axes counted from the end, so that values with leading sample axes work too."""
     axes = range(1, rank) if event_axes is None else axes_of(event_axes, rank, "event_axes")
     return tuple([axis - rank for axis in axes])
 
 
-def _checked_only(rng: Any, index: Any, given: Operands) -> None:
+def _checked_only(rng: Rng, index: Index | None, given: Operands) -> None:
     """Refuse what `sample` refuses, though nothing is drawn; a Generator is not advanced."""
     as_key(rng, draw=False)
     if index is not None:
         check_index(index, given.library, given.shape)
 
 
-def _full(given: Operands, shape: tuple[int, ...], value: float) -> Any:
+def _full(given: Operands, shape: Shape, value: float) -> Any:
     """A result without computation: float32 or wider, on the arguments' device."""
     options = {} if given.device is None else {"device": given.device}
     with given.library.on(given.arrays[0]):
@@ -424,7 +425,7 @@ def _logvar_of(x: Any, second: str, floor: float) -> Any:
         return result if result.dtype == x.dtype else xp.astype(result, x.dtype)
 
 
-def _log_softplus(xp: Any, x: Any, floor: float) -> Any:
+def _log_softplus(xp: Namespace, x: Any, floor: float) -> Any:
     """log(log(1 + exp(x)) + floor), which without a floor is x itself to all digits where exp(x) is tiny."""
     found = xp.log(xp.where(x > 0.0, x, 0.0 * x) + xp.log1p(xp.exp(-xp.abs(x))) + floor)
     return found if floor else xp.where(x < -40.0, x, found)

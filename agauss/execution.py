@@ -3,7 +3,7 @@
 A call with arrays of known forms needs no check again: its plan is remembered, and filled with their addresses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from math import prod
 from typing import Any
 
@@ -25,18 +25,19 @@ from agauss.arrays import (
     same_device,
 )
 from agauss.backends import steps
-from agauss.backends.protocol import Bound, Noise, Pass, Plan
+from agauss.backends.protocol import Array, Bound, DType, Noise, Pass, Plan
 from agauss.keys import Key, Once, as_key, same_key
 from agauss.maths.noise import FOLD_DRAW
 from agauss.operations import Operation, Result
 from agauss.options import axes_of, bound_on, check_index
 from agauss.remembered import kinds
+from agauss.typing import Axis, Bounds, Index, Number, Rng, Seed
 
 MAX_DRAWS = FOLD_DRAW
 MOST_PLANS = 4096
 BOUNDED = {"logvar": "bounds", "logvar2": "bounds2"}  # arguments, and the options that bound them
-Outs = Sequence[Any] | None  # an array for each gradient
-_plans: dict[Any, Plan] = {}
+Outs = Sequence[Array] | None  # an array for each gradient
+_plans: dict[Hashable, Plan] = {}
 
 
 # Values
@@ -44,13 +45,13 @@ _plans: dict[Any, Plan] = {}
 
 def value(
     op: Operation,
-    arrays: Sequence[Any],
+    arrays: Sequence[Array | Number],
     *,
-    axis: Any = None,
-    bounds: Sequence[Any] = (),
-    rng: Any = None,
-    index: Any = None,
-    out: Any = None,
+    axis: Axis = None,
+    bounds: Sequence[Bounds] = (),
+    rng: Rng | Once = None,
+    index: Index | None = None,
+    out: Array | None = None,
 ) -> Any:
     """The operation's values, one or a tuple of them; those that are sums, added up over the axes. Its parameters
     follow the arrays."""
@@ -79,7 +80,7 @@ def value(
     return found[0] if len(found) == 1 else found
 
 
-def forward(op: Operation, given: Operands, axis: Any = None, bounds: Sequence[Any] = ()) -> Pass:
+def forward(op: Operation, given: Operands, axis: Axis = None, bounds: Sequence[Bounds] = ()) -> Pass:
     """The pass that an operation is for these operands."""
     axes = axes_of(axis, len(given.shape)) if op.summed is not None else ()
     kept = [given.dtype if kind is Result.OWN else given.wide for kind in op.results.values()]
@@ -90,7 +91,7 @@ def forward(op: Operation, given: Operands, axis: Any = None, bounds: Sequence[A
     return Pass(op.term, given.shape, tuple(kept), axes, op.summed, total, own)
 
 
-def bounds_on(op: Operation, bounds: Sequence[Any]) -> tuple[Bound, ...]:
+def bounds_on(op: Operation, bounds: Sequence[Bounds]) -> tuple[Bound, ...]:
     """The bounds on an operation's log-variances, as backends take them."""
     found: tuple[Bound, ...] = ()
     options = [(place, BOUNDED[name]) for place, name in enumerate(op.arguments) if name in BOUNDED]
@@ -99,7 +100,7 @@ def bounds_on(op: Operation, bounds: Sequence[Any]) -> tuple[Bound, ...]:
     return found
 
 
-def compute(work: Pass, given: Operands, noise: Noise | None = None, out: Any = None) -> tuple[Any, ...]:
+def compute(work: Pass, given: Operands, noise: Noise | None = None, out: Array | None = None) -> tuple[Array, ...]:
     """A pass's results, the first of them in `out` where there is one."""
     library = given.library
     outs = None
@@ -109,7 +110,7 @@ def compute(work: Pass, given: Operands, noise: Noise | None = None, out: Any = 
     return library.deliver(first, out), *rest
 
 
-def _check_out_of(work: Pass, given: Operands, out: Any) -> None:
+def _check_out_of(work: Pass, given: Operands, out: Array | None) -> None:
     if out is None:
         return
     if work.dtypes:
@@ -124,8 +125,15 @@ def _left(shape: Shape, axes: Shape) -> Shape:
 
 
 def draws(
-    op: Operation, given: Operands, sample_shape: Shape, *, bounds: Sequence[Any] = (), rng: Any, index: Any, out: Any
-) -> Any:
+    op: Operation,
+    given: Operands,
+    sample_shape: Shape,
+    *,
+    bounds: Sequence[Bounds] = (),
+    rng: Rng,
+    index: Index | None,
+    out: Array | None,
+) -> Array:
     """A noisy operation's value for each of independent draws, along new leading axes."""
     library, shape = given.library, given.shape
     work = forward(op, given, bounds=bounds)
@@ -141,12 +149,12 @@ def draws(
     if not library.fills:
         every = [compute(work, given, Noise(words, number, index))[0] for number in range(prod(sample_shape))]
         if not every:
-            return library.xp.empty(sample_shape + shape, dtype=given.dtype)
+            return library.backend.empty(sample_shape + shape, given.dtype, given.arrays[0])
         return library.deliver(library.xp.reshape(library.xp.stack(every), sample_shape + shape), out)
     # A draw must not overwrite what the next one reads.
     shared = out is not None and any(library.shares_memory(out, a) for a in given.arrays)
     made = out is None or shared
-    result = library.backend.empty(sample_shape + shape, given.dtype, given.arrays[0]) if made else out
+    result: Array = library.backend.empty(sample_shape + shape, given.dtype, given.arrays[0]) if made else out
     for number, place in enumerate(np.ndindex(*sample_shape)):
         compute(work, given, Noise(words, number, index), result[(*place, ...)])
     return library.deliver(result, out)
@@ -157,15 +165,15 @@ def draws(
 
 def pull_back(
     op: Operation,
-    arrays: Sequence[Any],
+    arrays: Sequence[Array | Number],
     cotangent: Any,
     *,
-    axis: Any = None,
-    bounds: Sequence[Any] = (),
-    rng: Any = None,
-    index: Any = None,
+    axis: Axis = None,
+    bounds: Sequence[Bounds] = (),
+    rng: Seed | None = None,
+    index: Index | None = None,
     out: Outs = None,
-) -> tuple[Any, ...]:
+) -> tuple[Array, ...]:
     """The gradients by each of the arrays, from a cotangent of each of the operation's values. Its parameters follow
     the arrays."""
     cotangents = _with_arrays(_one_for_each_value(op, cotangent), arrays[0])
@@ -197,7 +205,7 @@ def _one_for_each_value(op: Operation, cotangent: Any) -> tuple[Any, ...]:
     return tuple(cotangent)
 
 
-def _taken(op: Operation, arrays: Sequence[Any]) -> Sequence[Any]:
+def _taken(op: Operation, arrays: Sequence[Array | Number]) -> Sequence[Array | Number]:
     """The arrays, and after them the parameters, as arrays where these are NumPy's: only arrays can have a plan."""
     if not op.parameters:
         return arrays
@@ -205,12 +213,12 @@ def _taken(op: Operation, arrays: Sequence[Any]) -> Sequence[Any]:
     return *arrays[:n], *_with_arrays(tuple(arrays[n:]), arrays[0])
 
 
-def _operands(op: Operation, arrays: Sequence[Any]) -> Operands:
+def _operands(op: Operation, arrays: Sequence[Array | Number]) -> Operands:
     n = len(op.arguments)
     return operands(op.arguments, arrays[:n], arrays[n:])
 
 
-def _with_arrays(given: tuple[Any, ...], model: Any) -> tuple[Any, ...]:
+def _with_arrays(given: tuple[Array | Number, ...], model: Array) -> tuple[Array | Number, ...]:
     """Cotangents or parameters in which numbers are arrays, beside NumPy's arrays: so a call with numbers can have a
     plan."""
     if type(model) is not np.ndarray or model.dtype not in SINGLE_OR_DOUBLE:
@@ -219,8 +227,12 @@ def _with_arrays(given: tuple[Any, ...], model: Any) -> tuple[Any, ...]:
 
 
 def backward(
-    op: Operation, given: Operands, cotangents: Sequence[Any], axis: Any = None, bounds: Sequence[Any] = ()
-) -> tuple[Pass, list[Any]]:
+    op: Operation,
+    given: Operands,
+    cotangents: Sequence[Array | Number],
+    axis: Axis = None,
+    bounds: Sequence[Bounds] = (),
+) -> tuple[Pass, list[Array]]:
     """The pass that an operation's vjp is, for arguments of the full shape, and its cotangents as arrays."""
     axes = axes_of(axis, len(given.shape)) if op.summed is not None else ()
     found = []
@@ -238,15 +250,15 @@ def backward(
 
 
 def gradients(
-    work: Pass, given: Operands, cotangents: Sequence[Any], noise: Noise | None = None, out: Outs = None
-) -> tuple[Any, ...]:
+    work: Pass, given: Operands, cotangents: Sequence[Array], noise: Noise | None = None, out: Outs = None
+) -> tuple[Array, ...]:
     """The gradients by the arguments: one pass for those of the full shape, and one for each that was broadcast, whose
     gradient is a sum."""
     check_outs(out, given)
     shape, backend = given.shape, given.library.backend
     arrays = [*cotangents, *given.taken]
     shapes = [tuple(a.shape) for a in given.arrays]
-    found: list[Any] = [None] * len(shapes)
+    found: list[Array] = [None] * len(shapes)
     # The sums first, for what is kept may be written to the arguments.
     for place, own in enumerate(shapes):
         if own != shape:
@@ -265,7 +277,7 @@ def gradients(
     return delivered(found, given.library, out)
 
 
-def cotangent_for(cotangent: Any, shape: Shape, dtype: Any, given: Operands, name: str = "cotangent") -> Any:
+def cotangent_for(cotangent: Any, shape: Shape, dtype: DType, given: Operands, name: str = "cotangent") -> Array:
     """A cotangent as an array that broadcasts to the value's shape and has the value's dtype."""
     library, model = given.library, given.arrays[0]
     if is_number(cotangent):
@@ -281,7 +293,7 @@ def cotangent_for(cotangent: Any, shape: Shape, dtype: Any, given: Operands, nam
     return cotangent
 
 
-def _expanded(cotangent: Any, given: Operands, axes: Shape) -> Any:
+def _expanded(cotangent: Array, given: Operands, axes: Shape) -> Array:
     """A cotangent of a sum with extents of 1 where the axes were."""
     shape = tuple(cotangent.shape)
     rank = len(given.shape)
@@ -293,7 +305,7 @@ def _expanded(cotangent: Any, given: Operands, axes: Shape) -> Any:
 # Arrays that results are written to
 
 
-def check_out(out: Any, library: Library, shape: Shape, dtype: Any) -> None:
+def check_out(out: Array, library: Library, shape: Shape, dtype: DType) -> None:
     """Refuse an `out` that the result cannot be written to as it is."""
     found = library_of(out)
     if found is None or found.name != library.name:
@@ -306,8 +318,7 @@ def check_out(out: Any, library: Library, shape: Shape, dtype: Any) -> None:
         raise TypeError(f"out must have dtype {dtype_name(dtype)}; got {dtype_name(out.dtype)}")
     if library is NUMPY and not out.flags.writeable:
         raise ValueError("out must be writeable; got a read-only array")
-    if library.fills and library is not NUMPY:
-        library.backend.refuse_misaligned(out, "out")
+    library.backend.refuse_misaligned(out, "out")
 
 
 def check_outs(outs: Outs, given: Operands) -> None:
@@ -321,7 +332,7 @@ def check_outs(outs: Outs, given: Operands) -> None:
         check_out(own, given.library, tuple(a.shape), given.dtype)
 
 
-def delivered(results: Sequence[Any], library: Library, outs: Outs) -> tuple[Any, ...]:
+def delivered(results: Sequence[Array], library: Library, outs: Outs) -> tuple[Array, ...]:
     if outs is None:
         return tuple(results)
     return tuple([library.deliver(result, out) for result, out in zip(results, outs, strict=True)])
@@ -330,7 +341,7 @@ def delivered(results: Sequence[Any], library: Library, outs: Outs) -> tuple[Any
 # Plans
 
 
-def _key(op: Operation, arrays: Sequence[Any], outs: Outs, axis: Any, bounds: Sequence[Any]) -> Any:
+def _key(op: Operation, arrays: Sequence[Array], outs: Outs, axis: Axis, bounds: Sequence[Bounds]) -> Hashable:
     """What a plan depends on: the forms of the arrays, and the options with their types, for 1 == 1.0 == True. None
     where there is no plan to be had."""
     forms: list[Any] = [len(arrays), None if outs is None else len(outs)]
@@ -342,7 +353,7 @@ def _key(op: Operation, arrays: Sequence[Any], outs: Outs, axis: Any, bounds: Se
     return op, axis, kinds(axis), *bounds, *map(kinds, bounds), *forms
 
 
-def _plan(key: Any) -> Plan | None:
+def _plan(key: Hashable) -> Plan | None:
     if key is None or steps.watching():
         return None
     try:
@@ -351,7 +362,9 @@ def _plan(key: Any) -> Plan | None:
         return None
 
 
-def _remember(key: Any, work: Pass, given: Operands, arrays: Sequence[Any], noise: Noise | None, outs: Outs) -> None:
+def _remember(
+    key: Hashable, work: Pass, given: Operands, arrays: Sequence[Array], noise: Noise | None, outs: Outs
+) -> None:
     """Keep the plan of a call that passed its checks."""
     if key is None:
         return

@@ -6,34 +6,34 @@ arrays are float32 or wider.
 """
 
 from math import prod
-from typing import Any
 
 import numpy as np
 
-from agauss.arrays import Library
+from agauss.arrays import Library, Shape
+from agauss.backends.protocol import Array
 from agauss.execution import pull_back, value
 from agauss.maths.formulas import LOG_2PI
 from agauss.operations import CLAMP, ENTROPY, KL, KL_PRIOR
 from agauss.typing import Bounds
 
 
-def sample(lib: Library, mean: Any, tril: Any, eps: Any) -> Any:
+def sample(lib: Library, mean: Array, tril: Array, eps: Array) -> Array:
     rows = stacked(lib, eps, tril)
     return mean + unstacked(lib, lib.triangular.product(tril, rows), eps, tril)
 
 
-def sample_vjp(lib: Library, g: Any, mean: Any, tril: Any, eps: Any) -> tuple[Any, Any]:
+def sample_vjp(lib: Library, g: Array, mean: Array, tril: Array, eps: Array) -> tuple[Array, Array]:
     return summed_to(lib, g, mean.shape), outer(lib, g, eps, tril)
 
 
-def log_prob(lib: Library, x: Any, mean: Any, tril: Any) -> Any:
+def log_prob(lib: Library, x: Array, mean: Array, tril: Array) -> Array:
     xp = lib.xp
     u = solved(lib, tril, x - mean)
     log_det = xp.sum(xp.log(xp.linalg.diagonal(tril)), axis=-1)
     return -(0.5 * xp.sum(u * u, axis=-1) + (0.5 * LOG_2PI * tril.shape[-1] + log_det))
 
 
-def log_prob_vjp(lib: Library, g: Any, x: Any, mean: Any, tril: Any) -> tuple[Any, Any, Any]:
+def log_prob_vjp(lib: Library, g: Array, x: Array, mean: Array, tril: Array) -> tuple[Array, Array, Array]:
     u = solved(lib, tril, x - mean)
     g = lib.xp.broadcast_to(g, u.shape[:-1])[..., None]
     slope = g * solved(lib, tril, u, transposed=True)
@@ -43,7 +43,7 @@ def log_prob_vjp(lib: Library, g: Any, x: Any, mean: Any, tril: Any) -> tuple[An
     return summed_to(lib, -slope, x.shape), summed_to(lib, slope, mean.shape), by_tril
 
 
-def entropy(lib: Library, tril: Any) -> Any:
+def entropy(lib: Library, tril: Array) -> Array:
     return value(ENTROPY, (log_square(lib, tril),), axis=-1)
 
 
@@ -51,24 +51,26 @@ def entropy(lib: Library, tril: Any) -> Any:
 # first is never negative and does not cancel near equality (half_expm1x of maths/formulas.py), and nor do the squares.
 
 
-def kl_prior(lib: Library, mean: Any, tril: Any) -> Any:
+def kl_prior(lib: Library, mean: Array, tril: Array) -> Array:
     below = lib.xp.tril(tril, k=-1)
     return value(KL_PRIOR, (mean, log_square(lib, tril)), axis=-1) + 0.5 * lib.xp.sum(below * below, axis=(-2, -1))
 
 
-def kl_prior_vjp(lib: Library, g: Any, mean: Any, tril: Any) -> tuple[Any, Any]:
+def kl_prior_vjp(lib: Library, g: Array, mean: Array, tril: Array) -> tuple[Array, Array]:
     by_mean, by_log = pull_back(KL_PRIOR, (mean, log_square(lib, tril)), g, axis=-1)
     below = summed_to(lib, g, tril.shape[:-2])[..., None, None] * lib.xp.tril(tril, k=-1)
     return by_mean, lib.triangular.with_diagonal(below, 2.0 * by_log / lib.xp.linalg.diagonal(tril))
 
 
-def kl(lib: Library, mean: Any, tril: Any, mean2: Any, tril2: Any) -> Any:
+def kl(lib: Library, mean: Array, tril: Array, mean2: Array, tril2: Array) -> Array:
     u, t, _, e = whitened(lib, mean, tril, mean2, tril2)
     below = lib.xp.tril(e, k=-1)
     return value(KL_PRIOR, (u, t), axis=-1) + 0.5 * lib.xp.sum(below * below, axis=(-2, -1))
 
 
-def kl_vjp(lib: Library, g: Any, mean: Any, tril: Any, mean2: Any, tril2: Any) -> tuple[Any, Any, Any, Any]:
+def kl_vjp(
+    lib: Library, g: Array, mean: Array, tril: Array, mean2: Array, tril2: Array
+) -> tuple[Array, Array, Array, Array]:
     """With W = L2^-1 L and its gradient G, L has the gradient tril(L2^-T G), and L2 has -tril(L2^-T (G W^T + u d_u^T)),
     to which what L2^-T G has above its diagonal contributes nothing."""
     xp, triangular = lib.xp, lib.triangular
@@ -90,15 +92,15 @@ def kl_vjp(lib: Library, g: Any, mean: Any, tril: Any, mean2: Any, tril2: Any) -
     )
 
 
-def kl_diagonal(lib: Library, mean: Any, tril: Any, mean2: Any, logvar2: Any, bounds: Bounds = None) -> Any:
+def kl_diagonal(lib: Library, mean: Array, tril: Array, mean2: Array, logvar2: Array, bounds: Bounds = None) -> Array:
     """To a diagonal Gaussian."""
     near = value(KL, (mean, log_square(lib, tril), mean2, logvar2), axis=-1, bounds=(None, bounds))
     return near + 0.5 * lib.xp.sum(weighted_squares(lib, tril, logvar2, bounds)[1], axis=-1)
 
 
 def kl_diagonal_vjp(
-    lib: Library, g: Any, mean: Any, tril: Any, mean2: Any, logvar2: Any, bounds: Bounds = None
-) -> tuple[Any, Any, Any, Any]:
+    lib: Library, g: Array, mean: Array, tril: Array, mean2: Array, logvar2: Array, bounds: Bounds = None
+) -> tuple[Array, Array, Array, Array]:
     xp = lib.xp
     arrays = (mean, log_square(lib, tril), mean2, logvar2)
     by_mean, by_log, by_mean2, by_logvar2 = pull_back(KL, arrays, g, axis=-1, bounds=(None, bounds))
@@ -117,7 +119,7 @@ def kl_diagonal_vjp(
 # Conversions
 
 
-def cholesky(lib: Library, covariance: Any) -> Any:
+def cholesky(lib: Library, covariance: Array) -> Array:
     """The lower triangular factor; an error names the first covariance that has none."""
     xp = lib.xp
     try:
@@ -132,18 +134,18 @@ def cholesky(lib: Library, covariance: Any) -> Any:
         raise
 
 
-def diagonal(lib: Library, std: Any) -> Any:
+def diagonal(lib: Library, std: Array) -> Array:
     """The factor of a diagonal Gaussian."""
     matrices = lib.xp.zeros_like(std[..., None] + std[..., None, :])
     return lib.triangular.with_diagonal(matrices, std)
 
 
-def covariance(lib: Library, tril: Any) -> Any:
+def covariance(lib: Library, tril: Array) -> Array:
     below = lib.xp.tril(tril)
     return lib.xp.matmul(below, lib.xp.matrix_transpose(below))
 
 
-def log_variance(lib: Library, tril: Any) -> Any:
+def log_variance(lib: Library, tril: Array) -> Array:
     """Of the marginals, by the largest entry of each row, whose square may be beyond the dtype."""
     xp = lib.xp
     below = xp.abs(xp.tril(tril))
@@ -155,12 +157,12 @@ def log_variance(lib: Library, tril: Any) -> Any:
 # Parts
 
 
-def log_square(lib: Library, tril: Any) -> Any:
+def log_square(lib: Library, tril: Array) -> Array:
     """The log-variances that a diagonal Gaussian with L's diagonal has."""
     return 2.0 * lib.xp.log(lib.xp.linalg.diagonal(tril))
 
 
-def whitened(lib: Library, mean: Any, tril: Any, mean2: Any, tril2: Any) -> tuple[Any, Any, Any, Any]:
+def whitened(lib: Library, mean: Array, tril: Array, mean2: Array, tril2: Array) -> tuple[Array, Array, Array, Array]:
     """L2^-1 (mean - mean2); of L2^-1 L its diagonal, as log-variances and as it is, and L2^-1 L - I.
 
     L - L2 is exact where the two are near each other, so what is made of it keeps its digits at equality.
@@ -176,7 +178,7 @@ def whitened(lib: Library, mean: Any, tril: Any, mean2: Any, tril2: Any) -> tupl
     return xp.broadcast_to(u, shape), xp.broadcast_to(t, shape), ratio, rest
 
 
-def weighted_squares(lib: Library, tril: Any, logvar2: Any, bounds: Bounds) -> tuple[Any, Any]:
+def weighted_squares(lib: Library, tril: Array, logvar2: Array, bounds: Bounds) -> tuple[Array, Array]:
     """The precisions of a diagonal Gaussian, and by them the squares of each row of L below its diagonal."""
     xp = lib.xp
     precision = xp.exp(-value(CLAMP, (logvar2,), bounds=(bounds,)))
@@ -185,25 +187,25 @@ def weighted_squares(lib: Library, tril: Any, logvar2: Any, bounds: Bounds) -> t
     return precision, xp.where(squares == 0.0, squares, squares * precision)  # a point that is hit costs nothing
 
 
-def solved(lib: Library, tril: Any, v: Any, transposed: bool = False) -> Any:
+def solved(lib: Library, tril: Array, v: Array, transposed: bool = False) -> Array:
     """The solution u of L u = v, or of transposed L u = v."""
     solve = lib.triangular.solve_transposed if transposed else lib.triangular.solve
     return unstacked(lib, solve(tril, stacked(lib, v, tril)), v, tril)
 
 
-def solved_columns(lib: Library, tril: Any, matrices: Any, transposed: bool = False) -> Any:
+def solved_columns(lib: Library, tril: Array, matrices: Array, transposed: bool = False) -> Array:
     """The solutions for each column of matrices, as columns."""
     columns = lib.xp.moveaxis(matrices, -1, 0)
     return lib.xp.moveaxis(solved(lib, tril, columns, transposed), 0, -1)
 
 
-def outer(lib: Library, v: Any, w: Any, tril: Any) -> Any:
+def outer(lib: Library, v: Array, w: Array, tril: Array) -> Array:
     """The lower triangle of v w^T, added up to L's shape."""
     found = lib.triangular.outer(stacked(lib, v, tril), stacked(lib, w, tril))
     return summed_to(lib, found, tril.shape)
 
 
-def stacked(lib: Library, v: Any, tril: Any) -> Any:
+def stacked(lib: Library, v: Array, tril: Array) -> Array:
     """Vectors (..., D) as rows (..., N, D), N for each L: those along leading axes that L has not."""
     xp, batch, d = lib.xp, tuple(tril.shape[:-2]), v.shape[-1]
     if tuple(v.shape[:-1]) == batch:
@@ -214,7 +216,7 @@ def stacked(lib: Library, v: Any, tril: Any) -> Any:
     return xp.moveaxis(rows, 0, -2)
 
 
-def unstacked(lib: Library, rows: Any, v: Any, tril: Any) -> Any:
+def unstacked(lib: Library, rows: Array, v: Array, tril: Array) -> Array:
     """What was made of stacked(v), as vectors again."""
     own, batch = tuple(v.shape[:-1]), tuple(tril.shape[:-2])
     if own == batch:
@@ -223,5 +225,5 @@ def unstacked(lib: Library, rows: Any, v: Any, tril: Any) -> Any:
     return lib.xp.reshape(lib.xp.moveaxis(rows, -2, 0), (*shape, v.shape[-1]))
 
 
-def summed_to(lib: Library, a: Any, shape: Any) -> Any:
+def summed_to(lib: Library, a: Array, shape: Shape) -> Array:
     return lib.summed_to(a, shape, a.dtype)

@@ -11,12 +11,13 @@ import numpy as np
 
 from agauss import full_covariance as maths
 from agauss.arrays import NUMPY, Library, Operands, broadcast_two, dtype_name, is_number, kind_of, library_of, operands
+from agauss.backends.protocol import DType, Shape
 from agauss.distributions import DiagonalGaussianDistribution
 from agauss.execution import cotangent_for, draws, value
 from agauss.keys import same_key
 from agauss.operations import NOISE
 from agauss.options import sizes_of
-from agauss.typing import Array, Index, Number, Rng, Seed
+from agauss.typing import AnyArray, Array, Index, Number, Rng, Seed
 
 
 class MultivariateNormal(Generic[Array]):
@@ -71,7 +72,7 @@ class MultivariateNormal(Generic[Array]):
         if library_of(scale_tril) is NUMPY:
             _positive_diagonal(scale_tril)
 
-    def _set(self, mean: Any, tril: Any) -> None:
+    def _set(self, mean: Array | Number, tril: Array) -> None:
         given = _with_matrices(mean, "scale_tril", tril)
         self._mean, self._tril = given.arrays
         self._shape = given.shape[:-1]
@@ -134,12 +135,12 @@ class MultivariateNormal(Generic[Array]):
         return DiagonalGaussianDistribution.from_mean_logvar(self._mean, logvar, bounds=None, event_axes=-1)
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Shape:
         """The shape of mean, and of one sample of the batch."""
         return self._shape
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DType:
         """The dtype of mean, L and samples; all else is float32 or wider."""
         return self._tril.dtype
 
@@ -309,18 +310,18 @@ class MultivariateNormal(Generic[Array]):
         return _library_of(self._tril)
 
     @property
-    def _wide_dtype(self) -> Any:
+    def _wide_dtype(self) -> DType:
         return Operands(self._library, [self._tril], ()).wide
 
-    def _of_tril(self, function: Callable[..., Any], signature: str) -> Any:
+    def _of_tril(self, function: Callable[..., Any], signature: str) -> Array:
         """What a function makes of L, in L's dtype."""
         (tril,) = self._ready("(i,i)", [self._tril])
         return self._library.xp.astype(self._library.by_events(function, signature, tril), self.dtype)
 
-    def _own(self) -> list[Any]:
+    def _own(self) -> list[Array]:
         return [self._mean, self._tril]
 
-    def _ready(self, cores: str, arrays: Sequence[Any]) -> list[Any]:
+    def _ready(self, cores: str, arrays: Sequence[AnyArray]) -> list[Any]:
         """Arrays of the axes that a signature says, float32 or wider."""
         library, dtype, d = self._library, self._wide_dtype, self._shape[-1]
         found = []
@@ -330,7 +331,7 @@ class MultivariateNormal(Generic[Array]):
             found.append(a if a.dtype == dtype else library.xp.astype(a, dtype))
         return found
 
-    def _noise(self, rng: Any, index: Any, sample_shape: Any) -> Any:
+    def _noise(self, rng: Rng, index: Index | None, sample_shape: int | Sequence[int]) -> Any:
         """The eps of each draw, float32 or wider."""
         sizes = sizes_of(sample_shape, "sample_shape")
         (mean,) = self._ready("(i)", [self._mean])
@@ -346,14 +347,14 @@ class MultivariateNormal(Generic[Array]):
             raise ValueError(f"x must have a last extent of {self._shape[-1]}; got shape {tuple(x.shape)}")
         return given
 
-    def _cotangent(self, cotangent: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    def _cotangent(self, cotangent: AnyArray | Number, shape: Shape, dtype: DType) -> Any:
         """A cotangent of the value's shape, float32 or wider."""
         given = Operands(self._library, [self._tril], self._shape)
         g = self._library.xp.broadcast_to(cotangent_for(cotangent, shape, dtype, given), shape)
         return g if g.dtype == given.wide else self._library.xp.astype(g, given.wide)
 
     def _gradients(
-        self, function: Callable[..., Any], signature: str, g: Any, arguments: Sequence[Any], *rest: Any
+        self, function: Callable[..., Any], signature: str, g: AnyArray, arguments: Sequence[Array], *rest: AnyArray
     ) -> tuple[Any, ...]:
         """The gradients by arguments, of their shapes and dtypes."""
         library, (_, _, cores) = self._library, signature.partition("->")
@@ -362,7 +363,7 @@ class MultivariateNormal(Generic[Array]):
             [library.summed_to(gradient, a.shape, a.dtype) for gradient, a in zip(found, arguments, strict=True)]
         )
 
-    def _pair(self, other: Any) -> _Pair:
+    def _pair(self, other: object) -> _Pair:
         """How the KL to another distribution is computed, and from which arrays of it."""
         if other is None:
             return _Pair(maths.kl_prior, maths.kl_prior_vjp, "(i),(i,i)", [], self._shape)
@@ -382,7 +383,7 @@ class MultivariateNormal(Generic[Array]):
         kl, kl_vjp = partial(maths.kl_diagonal, bounds=bounds), partial(maths.kl_diagonal_vjp, bounds=bounds)
         return _Pair(kl, kl_vjp, "(i),(i,i),(i),(i)", [mean2, logvar2], shape)
 
-    def _checked(self, mean2: Any) -> tuple[int, ...]:
+    def _checked(self, mean2: AnyArray) -> Shape:
         """The shape that another distribution's mean broadcasts to against the own one."""
         given = operands(("mean", "other's mean"), (self.mean, mean2))
         if not given.shape[-1] == self._shape[-1] == mean2.shape[-1]:
@@ -397,10 +398,10 @@ class _Pair(NamedTuple):
     kl_vjp: Callable[..., Any]
     cores: str
     others: list[Any]
-    shape: tuple[int, ...]
+    shape: Shape
 
 
-def _with_matrices(mean: Any, name: str, matrices: Any) -> Operands:
+def _with_matrices(mean: Any, name: str, matrices: AnyArray) -> Operands:
     """A mean and matrices, and the shape that they have together."""
     library = library_of(matrices)
     if library is None:
@@ -427,13 +428,13 @@ def _positive_diagonal(tril: Any) -> None:
         raise ValueError(f"scale_tril must have a positive diagonal; got {tril[place]} at {place}")
 
 
-def _library_of(a: Any) -> Library:
+def _library_of(a: object) -> Library:
     library = library_of(a)
     assert library is not None  # it was checked before
     return library
 
 
-def _flat(q: DiagonalGaussianDistribution[Any], name: str, *arrays: Any) -> list[Any]:
+def _flat(q: DiagonalGaussianDistribution[Any], name: str, *arrays: AnyArray) -> list[Any]:
     """Arrays of a diagonal distribution, with its event axes as one."""
     n = len(q.event_axes)
     if q.event_axes != tuple(range(-n, 0)) or n == 0:

@@ -430,7 +430,7 @@ def _calls(case):
     """An operation on whole arrays element by element, the same with all that it takes, and its vjp."""
     name, whole = case.op.name, case.drawn
     plain = Call(case.op.function, whole, case.options(axis=()), (), case)
-    rich = case.options(axis=(1, 2), bounds=(-1, 1), bounds2="soft")
+    rich = case.options(axis=(1, 2), bounds=(-1, 1), bounds2=(-2, 0.5))
     mixed = tuple(f"{a}{form}" for a, form in zip(whole, (" column", " row", "", "", ""), strict=False))
     mixed = (*mixed[:-1], 0.25) if len(whole) > 3 else mixed if len(whole) > 1 else whole
     yield name, plain

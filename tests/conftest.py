@@ -1,5 +1,7 @@
 """Fixtures that several files use, and how two processes share the tests."""
 
+from collections import Counter
+
 import pytest
 from quick import FEW
 
@@ -49,16 +51,52 @@ def _operation(item):
     return None
 
 
+def _names(item):
+    """The names among the values of a case's parameters."""
+    return {value for value in item.callspec.params.values() if isinstance(value, str)}
+
+
+def _parameters(item):
+    return [(name, value if isinstance(value, str) else id(value)) for name, value in item.callspec.params.items()]
+
+
+def _cover(cases):
+    """As few of the cases as have each value of each parameter, spread evenly over the values."""
+    chosen, used, left = [], Counter(), {case: _parameters(case) for case in cases}
+
+    def worth(case):
+        times = [used[value] for value in left[case]]
+        return times.count(0), -sum(times)
+
+    while left:
+        best = max(left, key=worth)
+        if worth(best)[0] == 0:
+            break
+        chosen.append(best)
+        used.update(left.pop(best))
+    return chosen
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
-    """Of a test marked in_turn(n), every run has a case in n of the FEW operations, such that each parameter comes up.
-    With always="numpy", it has all of NumPy's cases too. The rest is for the night."""
+    """Of a test marked in_turn(n), every run has so many cases of the FEW operations that each value of each parameter
+    comes up, or one in n where there is one parameter. One in n of the others is slow, and the rest is for the night.
+    With always=("numpy", "float32"), every run has all cases of these parameters too, and with slow=("numpy",) those of
+    this one are slow."""
+    tests = {}
     for item in items:
-        mark = item.get_closest_marker("in_turn")
-        if mark is None or item.callspec.params.get("library") == mark.kwargs.get("always", item):
-            continue
-        if sum(item.callspec.indices.values()) % mark.args[0] or _operation(item) not in (None, *FEW):
-            item.add_marker("nightly")
+        if item.get_closest_marker("in_turn"):
+            tests.setdefault((item.parent, item.originalname), []).append(item)
+    for cases in tests.values():
+        mark = cases[0].get_closest_marker("in_turn")
+        few = [case for case in cases if _operation(case) in (None, *FEW)]
+        open_to_all = [c for c in few if not (c.get_closest_marker("nightly") or c.get_closest_marker("slow"))]
+        chosen = _cover(open_to_all) if len(cases[0].callspec.params) > 1 else open_to_all[:: mark.args[0]]
+        for case in cases:
+            always, slow = ({*mark.kwargs.get(key, (case,))} <= _names(case) for key in ("always", "slow"))
+            if case not in chosen and not always:
+                in_turn = case in few and sum(case.callspec.indices.values()) % mark.args[0] == 0
+                case.add_marker("slow" if slow or in_turn else "nightly")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -181,9 +181,10 @@ def plain_normals(seed, stream, draw, elements, dtype):
 def mp_map(formula, *arrays):
     """formula at each element of the broadcast arrays, their values taken as exact: an object array of mpf."""
     arrays = np.broadcast_arrays(*(np.asarray(a) for a in arrays))
+    numbers = list(zip(*(a.astype(float).ravel().tolist() for a in arrays), strict=True))
+    found = {given: formula(*map(mp.mpf, given)) for given in dict.fromkeys(numbers)}  # of a grid, many are the same
     result = np.empty(arrays[0].shape, dtype=object)
-    for place in np.ndindex(*result.shape):
-        result[place] = formula(*(mp.mpf(float(a[place])) for a in arrays))
+    result.ravel()[:] = [found[given] for given in numbers]
     return result
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from cases import PUBLIC
 from oracles import EVERY_LIBRARY, LIBRARIES, array
+from quick import slow_unless
 
 import agauss as ag
 
@@ -54,7 +55,9 @@ def ones(*shape, dtype=np.float32):
 
 
 PAIRS = [("numpy", "float16"), ("torch", "float16"), *((name, "float32") for name in EVERY_LIBRARY)]
-library_and_dtype = pytest.mark.parametrize(("library", "dtype"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
+library_and_dtype = pytest.mark.parametrize(
+    ("library", "dtype"), slow_unless(lambda library, dtype: library != "jax", PAIRS), ids=map("-".join, PAIRS)
+)
 
 VJPS = [name for name in PUBLIC if name.endswith("_vjp")]
 

@@ -29,7 +29,7 @@ LINEAR = {name: RICH[name] for name in ("mode", "clamp", "entropy")} | LINEAR_ME
 CALLS = {name: call for name, call in {**RICH, **METHODS}.items() if name not in LINEAR}
 
 
-@pytest.mark.in_turn(1)
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("name", [*CALLS, *LINEAR])
 def test_values_are_those_of_agauss(name):
     call, given = {**CALLS, **LINEAR}[name], arrays("float64")
@@ -48,7 +48,7 @@ def check(call, order):
     check_grads(function, modes=["rev"], order=order)(tuple(made[key] for key in call.used))
 
 
-@pytest.mark.in_turn(1)
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.filterwarnings("ignore:Output seems independent of input")  # of one argument or another
 def test_gradients_and_theirs_are_the_slopes(name):

@@ -12,11 +12,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 from oracles import LIBRARIES, array, assert_ulp, host, mp
+from quick import slow_unless
 
 import agauss as ag
 
 DTYPES = ("float32", "float64")
-dtypes = pytest.mark.parametrize("dtype", DTYPES)
+dtypes = pytest.mark.parametrize("dtype", slow_unless(lambda dtype: dtype == "float32", DTYPES))
 libraries = pytest.mark.parametrize("library", LIBRARIES)
 ULP, ULP_OF_GRADIENTS = 4, 8
 COUNT = 400

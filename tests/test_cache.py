@@ -353,6 +353,7 @@ def stress(tmp_path, *, operations, dtypes, processes, threads, **options):
     assert done.stdout == "done\n"
 
 
+@pytest.mark.slow
 def test_processes_and_threads_that_fill_one_cache_at_once_get_their_own_kernels(tmp_path):
     stress(tmp_path, operations=1, dtypes=["float32"], processes=2, threads=2)
 

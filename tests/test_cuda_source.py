@@ -18,7 +18,7 @@ from cases import CASES, ELEMENTWISE
 from cuda_devices import Shim, ShimRuntime
 from numba import njit
 from oracles import same_bits
-from quick import nightly_unless
+from quick import nightly_unless, slow_unless
 from vectors import VECTOR, over
 
 import agauss as ag
@@ -152,7 +152,10 @@ def kernels(dtype, shapes):
 @pytest.mark.parametrize(
     "part", [pytest.param(12, id="a twelfth"), pytest.param(1, id="all", marks=pytest.mark.nightly)]
 )
-@pytest.mark.parametrize(("name", "arch"), TARGETS)
+@pytest.mark.parametrize(
+    ("name", "arch"),
+    slow_unless(lambda name, arch: (list(DTYPES).index(name) - ARCHITECTURES.index(arch)) % 3 == 0, TARGETS),
+)
 def test_nvrtc_compiles_every_kernel_without_spills(name, arch, part):
     """All of them are too long for each run: each dtype and architecture has another twelfth there."""
     pytest.importorskip("cupy", reason="CuPy is not installed")

@@ -23,7 +23,7 @@ def columns(rows, library, dtype):
     return [array(library, np.array(column, float), dtype) for column in given]
 
 
-@pytest.mark.in_turn(4, always="numpy")
+@pytest.mark.in_turn(6, always=("numpy", "float32"), slow=("numpy",))
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("library", "dtype"), PAIRS, ids="-".join)
 def test_values_at_the_edges(library, dtype, name):
@@ -33,7 +33,7 @@ def test_values_at_the_edges(library, dtype, name):
         np.testing.assert_array_equal(value, row.value, err_msg=row.where())
 
 
-@pytest.mark.in_turn(3, always="numpy")
+@pytest.mark.in_turn(5, always=("numpy", "float32"), slow=("numpy",))
 @pytest.mark.parametrize("name", [name for name in NAMES if any(r.gradients for r in ROWS if r.operation == name)])
 @pytest.mark.parametrize(("library", "dtype"), GRADIENTS, ids="-".join)
 def test_gradients_at_the_edges(library, dtype, name):

@@ -14,6 +14,7 @@ from agauss.integrations import torch as agt
 # out=
 
 
+@pytest.mark.in_turn(1)
 @pytest.mark.parametrize("name", OUT)
 def test_an_out_that_fits_is_filled_and_returned(name):
     args, options = with_axis(name)

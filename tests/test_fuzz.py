@@ -237,7 +237,7 @@ def test_an_out_may_overlap_the_arguments(op, dtype, seed):
 @fuzz(
     10,
     80,
-    {"case": cases(ops=BOUNDED, dtypes=("float64",), broadcast=False), "second": st.none()},
+    {"case": cases(ops=["nll", "std"], dtypes=("float64",), broadcast=False), "second": st.none()},
     case=cases(ops=BOUNDED),
     first=st.sampled_from(BOUNDS),
     second=st.sampled_from(BOUNDS),
@@ -488,7 +488,7 @@ def test_arrays_of_the_strict_standard_give_the_same(case, key):
     check_library("array_api_strict", case, key)
 
 
-@fuzz(3, 1, case=cases(dtypes=("float32", "float16", "bfloat16")))
+@fuzz(1, 1, case=cases(dtypes=("float32", "float16", "bfloat16")))
 def test_jax_arrays_give_the_same(case):
     check_library("jax", case)
 

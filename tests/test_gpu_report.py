@@ -253,6 +253,7 @@ def test_wrong_results_are_seen(gpu_report, inputs, monkeypatch):
     assert gpu_report.faults(inputs) == [f"NOT SO: {what}" for what in wrong]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["CuPy expression", "torch eager", "jax.jit", "array-API form"])
 def test_peers_do_the_same_work(gpu_report, inputs, name):
     """JAX has arrays of its own, so there the shapes alone are compared."""
@@ -283,6 +284,7 @@ def test_the_array_api_form_is_put_back(gpu_report):
     assert (NUMPY.backend, NUMPY.fills) == before
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_says_so_and_writes_nothing(tmp_path):
     try:
         import cupy

@@ -6,8 +6,10 @@ import os
 
 import pytest
 from processes import NOT_THERE, PRELUDE, run
+from quick import slow_unless
 
 LAYERS = {"omp": "omppool", "tbb": "tbbpool", "workqueue": "workqueue"}
+layers = pytest.mark.parametrize("layer", slow_unless(lambda layer: layer == "omp", LAYERS))
 
 
 def under(layer, script, tmp_path, *, prelude=PRELUDE, **settings):
@@ -53,11 +55,12 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("layer", LAYERS)
+@layers
 def test_eight_threads_make_a_thousand_calls_each_with_the_serial_results(layer, tmp_path):
     under(layer, "COLD = False" + EIGHT_THREADS, tmp_path)
 
 
+@pytest.mark.slow
 def test_eight_threads_may_make_the_very_first_calls(tmp_path):
     run("COLD = True" + EIGHT_THREADS, tmp_path)
 
@@ -92,7 +95,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.parametrize("layer", LAYERS)
+@layers
 def test_forked_children_work_after_a_parallel_call(layer, tmp_path):
     under(layer, AFTER_A_PARALLEL_CALL, tmp_path)
 
@@ -125,7 +128,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.parametrize("layer", LAYERS)
+@layers
 def test_forked_children_work_after_parallel_code_that_is_not_ours(layer, tmp_path):
     """The child is the first to import agauss, which finds a pool that has started."""
     under(layer, PARALLEL_CODE_OF_OTHERS + AFTER_IT, tmp_path, prelude="")
@@ -155,7 +158,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.parametrize("layer", LAYERS)
+@layers
 def test_forked_children_work_while_other_threads_are_in_parallel_calls(layer, tmp_path):
     """A lock held by a thread of the parent's is held for ever in the child, unless it is made anew."""
     under(layer, AMID_PARALLEL_CALLS, tmp_path)
@@ -172,7 +175,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", slow_unless(lambda method: method == "spawn", ["fork", "spawn"]))
 def test_multiprocessing_pools_give_the_parents_results(method, tmp_path):
     if method == "fork" and not hasattr(os, "fork"):
         pytest.skip("no fork here")

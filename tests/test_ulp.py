@@ -19,7 +19,7 @@ PROMISED = dict.fromkeys(ELEMENTWISE, 4) | {
 }
 
 
-@pytest.mark.in_turn(4, always="numpy")
+@pytest.mark.in_turn(4, always=("numpy", "float32"), slow=("numpy",))
 @pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="long doubles of no more digits than doubles")
 @pytest.mark.parametrize("name", ELEMENTWISE)
 @pytest.mark.parametrize(("library", "dtype"), measured.BACKENDS, ids="-".join)

@@ -7,13 +7,14 @@ import dask.array as da
 import numpy as np
 import pytest
 from oracles import EVERY_LIBRARY, array, library_of, plain_kl, wide
+from quick import slow_in_jax
 from refusals import assert_refused
 
 import agauss as ag
 from agauss import vae
 
 Q = ag.DiagonalGaussianDistribution.from_mean_logvar
-libraries = pytest.mark.parametrize("library", EVERY_LIBRARY)
+libraries = pytest.mark.parametrize("library", slow_in_jax(EVERY_LIBRARY))
 INF, NAN = np.inf, np.nan
 
 

@@ -26,7 +26,7 @@ def dtypes(library):
     return ("float32",) if library == "jax" else ("float32", "float64")  # which JAX has only where it is told so
 
 
-@pytest.mark.in_turn(3, always="numpy")
+@pytest.mark.in_turn(5, always=("numpy",))
 @cases
 @libraries
 def test_values_are_those_of_the_plain_form(name, library):
@@ -42,7 +42,7 @@ def test_values_are_those_of_the_plain_form(name, library):
             assert_close(g, w, dtype)
 
 
-@pytest.mark.in_turn(3, always="numpy")
+@pytest.mark.in_turn(5, always=("numpy",))
 @cases
 @libraries
 def test_gradients_are_those_of_autograd(name, library):
@@ -60,6 +60,7 @@ def test_gradients_are_those_of_autograd(name, library):
             assert_close(g, w, dtype)
 
 
+@pytest.mark.in_turn(5)
 @cases
 def test_jit_changes_nothing(name):
     case = CASES[name]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import EVERY_LIBRARY, array, mp, wide
+from quick import slow_in_jax
 from refusals import assert_refused
 
 import agauss as ag
@@ -14,7 +15,7 @@ from agauss import vae
 
 Q = ag.DiagonalGaussianDistribution.from_mean_logvar
 INF = np.inf
-libraries = pytest.mark.parametrize("library", EVERY_LIBRARY)
+libraries = pytest.mark.parametrize("library", slow_in_jax(EVERY_LIBRARY))
 
 
 # Products

@@ -8,7 +8,7 @@ from plain_gradients import LIMITS, SAMPLE, SHAPE, libraries, ops
 import agauss as ag
 
 
-@pytest.mark.in_turn(6)
+@pytest.mark.in_turn(8)
 @libraries
 @ops
 def test_vjp_gives_the_value_and_the_gradients_again_and_again(case, library):

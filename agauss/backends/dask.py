@@ -16,19 +16,23 @@ from dask.array.utils import meta_from_array
 from dask.layers import ArraySliceDep
 
 from agauss.backends import steps
-from agauss.backends.protocol import Noise, Pass
+from agauss.backends.protocol import Array, Backend, DType, Noise, Pass, Shape
 from agauss.backends.strides import row_major
 
-Shape = tuple[int, ...]
 
-
-class Blocks:
+class Blocks(Backend):
     """The backend of Dask arrays, whose blocks are of libraries that `library_of` finds."""
 
     def __init__(self, library_of: Callable[[Any], Any]) -> None:
         self.library_of = library_of
 
-    def run(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: None = None) -> tuple[Any, ...]:
+    def run(
+        self,
+        work: Pass,
+        arrays: Sequence[Array],
+        noise: Noise | None = None,
+        outs: Sequence[Array | None] | None = None,
+    ) -> tuple[Array, ...]:
         """The term's values at every element, and the sum over the axes, if there are any; all of it later."""
         if work.axes is None:
             found = iter(self._per_block(work, arrays, noise))
@@ -41,10 +45,10 @@ class Blocks:
         total = da.reduction(sums, _as_it_is, _total, axes, False, dtype, combine=_added, meta=meta, name=name)
         return (*kept, total)
 
-    def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Any = None) -> None:
-        return None
+    def empty(self, shape: Shape, dtype: DType, like: Array) -> Array:
+        return da.empty_like(like, shape=shape, dtype=dtype)
 
-    def words(self, noise: Noise, shape: Shape, like: Any) -> Any:
+    def words(self, noise: Noise, shape: Shape, like: Array) -> Array:
         """The random bits of an array, as integers, in chunks of Dask's choice."""
         if shape == ():
             return self.words(noise, (1,), like).reshape(())
@@ -63,7 +67,7 @@ class Blocks:
             align_arrays=False,
         )
 
-    def by_events(self, function: Callable[..., Any], signature: str, arrays: Sequence[Any]) -> Any:
+    def by_events(self, function: Callable[..., Any], signature: str, arrays: Sequence[Array]) -> Array:
         """function(library, *blocks) for blocks that hold whole events; results have the dtype of the first array."""
         model, _ = _model(self.library_of, [a._meta for a in arrays], [a.size for a in arrays])
         cores, results = map(_ranks, signature.split("->"))
@@ -83,7 +87,7 @@ class Blocks:
             vectorize=False,
         )
 
-    def _per_block(self, work: Pass, arrays: Sequence[Any], noise: Noise | None) -> list[Any]:
+    def _per_block(self, work: Pass, arrays: Sequence[Array], noise: Noise | None) -> list[Array]:
         """The term's values, the last one summed over the axes within each block, where extents of 1 are left."""
         shape = work.shape
         if any(n != n for n in shape):
@@ -111,11 +115,11 @@ class Blocks:
         steps.step("Dask blocks", name, "each block's own dtype", "dask")
         steps.note(f"{prod(map(len, chunks))} tasks, one for each block, by its own library's backend when computed")
         task = partial(_of_block, library_of=self.library_of, work=work, noise=noise, indexed=index is not None)
-        kinds: list[tuple[Any, dict[int, int]]] = [(dtype, {}) for dtype in dtypes]
+        kinds: list[tuple[DType, dict[int, int]]] = [(dtype, {}) for dtype in dtypes]
         if work.axes is not None:
             kinds[-1] = (dtypes[-1], dict.fromkeys(work.axes, 1))
 
-        def blockwise(function: Any, inputs: Any, dtype: Any, extents: Any) -> Any:
+        def blockwise(function: Callable[..., Any], inputs: list[Any], dtype: DType, extents: dict[int, int]) -> Array:
             return da.blockwise(
                 function,
                 whole,
@@ -139,7 +143,7 @@ def _ranks(cores: str) -> list[int]:
     return [core.count(",") + (core != "") for core in cores[1:-1].split("),(")]
 
 
-def _chunks(pairs: Sequence[tuple[Any, Shape]], shape: Shape, dtype: Any) -> tuple[Shape, ...]:
+def _chunks(pairs: Sequence[tuple[Array, Shape]], shape: Shape, dtype: DType) -> tuple[Shape, ...]:
     """The largest chunks that lie within all the arrays' own; Dask's choice along axes that no array has."""
     chunks: list[Any] = []
     for axis, n in enumerate(shape):
@@ -153,7 +157,7 @@ def _chunks(pairs: Sequence[tuple[Any, Shape]], shape: Shape, dtype: Any) -> tup
 
 def _of_block(
     place: tuple[slice, ...],
-    *blocks: Any,
+    *blocks: Array,
     library_of: Callable[[Any], Any],
     work: Pass,
     noise: Noise | None,
@@ -177,22 +181,22 @@ def _of_block(
 
 
 def _words_of_block(
-    place: tuple[slice, ...], *index: Any, library_of: Callable[[Any], Any], noise: Noise, like: Any
-) -> Any:
+    place: tuple[slice, ...], *index: Array, library_of: Callable[[Any], Any], noise: Noise, like: Array
+) -> Array:
     """The random bits of a block, which lies at a place in the whole."""
     library, (model,) = _of_one_library(library_of, [like])
     noise = noise._replace(index=index[0] if index else None).at([own.start for own in place])
     return library.words(noise, tuple([own.stop - own.start for own in place]), model)
 
 
-def _of_events(function: Callable[..., Any], library_of: Callable[[Any], Any], *blocks: Any) -> Any:
+def _of_events(function: Callable[..., Any], library_of: Callable[[Any], Any], *blocks: Array) -> Any:
     """The values of a function at blocks that hold whole events."""
     library, arrays = _of_one_library(library_of, blocks)
     with library.alone():
         return library.by_events(function, "", *arrays)
 
 
-def _of_one_library(library_of: Callable[[Any], Any], blocks: Sequence[Any]) -> tuple[Any, list[Any]]:
+def _of_one_library(library_of: Callable[[Any], Any], blocks: Sequence[Array]) -> tuple[Any, list[Array]]:
     """The blocks' library, and the blocks as its arrays: numbers come as NumPy's."""
     arrays = [np.asarray(block) if isinstance(block, np.generic) else block for block in blocks]
     model, library = _model(library_of, arrays, [a.size for a in arrays])
@@ -202,9 +206,9 @@ def _of_one_library(library_of: Callable[[Any], Any], blocks: Sequence[Any]) -> 
     return library, arrays
 
 
-def _model(library_of: Callable[[Any], Any], blocks: Sequence[Any], sizes: Sequence[int]) -> tuple[Any, Any]:
+def _model(library_of: Callable[[Any], Any], blocks: Sequence[Array], sizes: Sequence[int]) -> tuple[Array, Any]:
     """A block of the library that is to compute, and the library: NumPy's only where all are."""
-    found: tuple[Any, Any] | None = None
+    found: tuple[Array, Any] | None = None
     for block in blocks:
         library = library_of(block)
         if library is None or not library.fills:
@@ -223,20 +227,20 @@ def _model(library_of: Callable[[Any], Any], blocks: Sequence[Any], sizes: Seque
     return found
 
 
-def _one_of(values: tuple[Any, ...], k: int) -> Any:
+def _one_of(values: tuple[Array, ...], k: int) -> Array:
     """Not operator.getitem, which Dask would take for the slicing of an array."""
     return values[k]
 
 
-def _as_it_is(sums: Any, axis: Any, keepdims: bool) -> Any:
+def _as_it_is(sums: Array, axis: Any, keepdims: bool) -> Array:
     return sums
 
 
-def _added(sums: Any, axis: Any, keepdims: bool) -> Any:
+def _added(sums: Array, axis: Any, keepdims: bool) -> Array:
     with np.errstate(all="ignore"):  # inf and NaN are results, not accidents
         return sums.sum(axis=axis, keepdims=keepdims)
 
 
-def _total(sums: Any, axis: Any, keepdims: bool, dtype: Any) -> Any:
+def _total(sums: Array, axis: Any, keepdims: bool, dtype: DType) -> Array:
     with np.errstate(all="ignore"):
         return sums.sum(axis=axis, keepdims=keepdims).astype(dtype)

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from agauss.backends.array_api.backend import Limits, Reference, Words, words_of
-from agauss.backends.protocol import Noise
+from agauss.backends.array_api.backend import Reference, Words, words_of
+from agauss.backends.protocol import Bound, Noise
 from agauss.maths import formulas
 from agauss.maths.noise import NORMALS_PER_BLOCK, normal_pair
 
@@ -22,7 +22,7 @@ class Traced(Reference):
     """The backend of JAX arrays, traced or not, which JAX can differentiate."""
 
     def evaluate(
-        self, term: Callable[..., Any], raw: Sequence[Any], bounds: Limits, cotangents: int
+        self, term: Callable[..., Any], raw: Sequence[Any], bounds: Sequence[Bound], cotangents: int
     ) -> tuple[Any, ...]:
         if term is formulas.sample_and_kl:  # as two, for what one does not depend on may be infinite in the other
             z, kl = (self.evaluate(t, r, bounds, 0) for t, r in ((formulas.sample, raw), (formulas.kl_prior, raw[:-1])))

@@ -3,8 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+# What is Any to a type checker has a name for readers: libraries' arrays and dtypes have no type in common.
+Array = Any
+DType = Any
 Shape = tuple[int, ...]
 Term = Callable[..., Any]
+Word = Any  # 32 bits of a key: an int, or an array without dimensions that JAX or PyTorch traces
 Bound = tuple[int, str, float, float]  # an argument's position, the kind of its bound, low and high
 
 
@@ -14,10 +18,10 @@ class Pass(NamedTuple):
 
     term: Term
     shape: Shape
-    dtypes: tuple[Any, ...]  # of each value that is kept as an array; None where it is not wanted
+    dtypes: tuple[DType | None, ...]  # of each value that is kept as an array; None where it is not wanted
     axes: Shape | None = None  # what the value numbered `summed` is added up over, in `total`, a dtype
     summed: int | None = None
-    total: Any = None
+    total: DType | None = None
     bounds: tuple[Bound, ...] = ()
     cotangents: int = 0  # how many of the arrays are cotangents, which come first
 
@@ -29,10 +33,10 @@ class Noise(NamedTuple):
     what `index` adds, and `strides` are the steps of that index along its axes.
     """
 
-    words: tuple[Any, Any, Any]  # of the key: the lower and upper 32 bits of its seed, and its stream
+    words: tuple[Word, Word, Word]  # of the key: the lower and upper 32 bits of its seed, and its stream
     draw: int = 0
-    index: Any = None
-    strides: tuple[int, ...] | None = None
+    index: Any = None  # an array
+    strides: Shape | None = None
     start: int = 0
 
     def at(self, place: Sequence[int]) -> "Noise":
@@ -47,20 +51,36 @@ class Plan(Protocol):
     """A pass over arrays of known forms: shapes, strides and dtypes."""
 
     def __call__(
-        self, arrays: Sequence[Any], noise: Noise | None = None, outs: Sequence[Any] | None = None
-    ) -> tuple[Any, ...] | None:
+        self, arrays: Sequence[Array], noise: Noise | None = None, outs: Sequence[Array | None] | None = None
+    ) -> tuple[Array, ...] | None:
         """What `Backend.run` gives; None where the arrays' memory does not lie as that of the plan's arrays did."""
 
 
 class Backend(Protocol):
-    """What computes a pass, for the arrays of one library or more."""
+    """What computes a pass, for the arrays of one library or more: a module or an object."""
 
     def run(
-        self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Sequence[Any] | None = None
-    ) -> tuple[Any, ...]:
+        self,
+        work: Pass,
+        arrays: Sequence[Array],
+        noise: Noise | None = None,
+        outs: Sequence[Array | None] | None = None,
+    ) -> tuple[Array, ...]:
         """The values kept, in `outs` where they are given, and after them the sum, if there is one."""
 
     def plan(
-        self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Sequence[Any] | None = None
+        self,
+        work: Pass,
+        arrays: Sequence[Array],
+        noise: Noise | None = None,
+        outs: Sequence[Array | None] | None = None,
     ) -> Plan | None:
         """The pass for arrays of the same forms as these; None where each call is to be looked at."""
+        return None
+
+    def empty(self, shape: Shape, dtype: DType, like: Array) -> Array:
+        """An array to be filled, where `like` is."""
+
+    def refuse_misaligned(self, a: Array, name: str) -> None:
+        """An error where an array that is to be written to cannot be, as it lies in memory."""
+        return

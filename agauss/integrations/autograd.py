@@ -14,6 +14,7 @@ import numpy as np
 
 import agauss
 from agauss import arrays, ops
+from agauss.backends.protocol import Array, DType, Shape
 from agauss.integrations import need
 from agauss.keys import as_key
 
@@ -36,19 +37,19 @@ class Namespace:
     def __getattr__(self, name: str) -> Any:
         return getattr(anp, name)
 
-    def asarray(self, x: Any, dtype: Any = None) -> Any:
+    def asarray(self, x: Any, dtype: DType | None = None) -> Array:
         return x if isinstance(x, ArrayBox) else np.asarray(x, dtype)
 
-    def where(self, condition: Any, x: Any, y: Any) -> Any:
+    def where(self, condition: Array, x: Array, y: Array) -> Array:
         """autograd's own has gradients of the condition's shape."""
         shape = np.broadcast_shapes(condition.shape, x.shape, y.shape)
         return anp.where(condition, self.broadcast_to(x, shape), self.broadcast_to(y, shape))
 
-    def broadcast_to(self, x: Any, shape: tuple[int, ...]) -> Any:
+    def broadcast_to(self, x: Array, shape: Shape) -> Array:
         """autograd's own has no gradient where there are more dimensions than before."""
         return x * np.ones(shape, x.dtype)
 
-    def astype(self, x: Any, dtype: Any) -> Any:
+    def astype(self, x: Array, dtype: DType) -> Array:
         return x.astype(dtype)
 
 
@@ -76,7 +77,7 @@ def _differentiable(op: Callable[..., Any], vjp: Callable[..., Any]) -> Callable
         # Every array is a box, for agauss takes the arrays of one library alone.
         places = [place for place, a in enumerate(args) if a is not None]
 
-        def boxed(*arrays: Any) -> Any:
+        def boxed(*arrays: Array) -> Any:
             given: list[Any] = [None] * len(args)
             for place, a in zip(places, arrays, strict=True):
                 given[place] = tuple(a) if isinstance(a, SequenceBox) else a
@@ -107,7 +108,7 @@ def _differentiable(op: Callable[..., Any], vjp: Callable[..., Any]) -> Callable
     return call
 
 
-def _array(x: Any) -> Any:
+def _array(x: Any) -> Array:
     """A cotangent or an argument as an array; numbers too, in a box or not."""
     if isinstance(x, ArrayBox):
         return x + np.zeros(()) if isinstance(x._value, float) else x

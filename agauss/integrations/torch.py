@@ -12,6 +12,8 @@ derivatives are PyTorch's own, of the gradients in the array-API form.
 tensor([3.])
 """
 
+from __future__ import annotations  # Tensor is a type to checkers alone
+
 import inspect
 import re
 import sys
@@ -25,12 +27,16 @@ import agauss
 from agauss import ops
 from agauss import options as checks
 from agauss.arrays import NUMPY, floating, is_number
+from agauss.backends.protocol import Shape
 from agauss.integrations import need
 from agauss.integrations.torch_operators import OPERATORS, Options
 from agauss.keys import as_key
 from agauss.options import BOUND_KINDS, DEFAULT_LIMITS, bin_of, check_index, flag_of, order_of, sizes_of
+from agauss.typing import Axis, Bounds, Index, Number, Rng
 
 torch = need("torch", "torch")
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 DiracDistribution = agauss.DiracDistribution
 # Without their memory, which torch.compile does not see into.
@@ -42,7 +48,7 @@ slices_of: Any = inspect.unwrap(checks.slices_of)
 # Arguments as tensors
 
 
-def _call(name: str, tensors: Sequence[Any], split: int | None = None, **given: Any) -> Any:
+def _call(name: str, tensors: Sequence[Tensor | Number | None], split: int | None = None, **given: Any) -> Any:
     """An operator's value, of what an agauss function is given."""
     operator, option = OPERATORS[name], given.get
     tensors = _as_tensors(operator.tensors, tensors, operator.optional)
@@ -61,12 +67,14 @@ def _call(name: str, tensors: Sequence[Any], split: int | None = None, **given: 
     return operator(tensors, options)
 
 
-def _flat_bounds(bounds: Any, name: str) -> list[float]:
+def _flat_bounds(bounds: Bounds, name: str) -> list[float]:
     found = bounds_of(bounds, name)
     return [] if found is None else [found[0], found[1], float(BOUND_KINDS.index(found[2]))]
 
 
-def _as_tensors(names: Sequence[str], values: Sequence[Any], optional: Container[str] = ()) -> list[Any]:
+def _as_tensors(
+    names: Sequence[str], values: Sequence[Tensor | Number | None], optional: Container[str] = ()
+) -> list[Any]:
     """Tensors of one dtype and device: numbers take those of the others, and autocast may have mixed the dtypes."""
     for name, value in zip(names, values, strict=True):
         if not (isinstance(value, torch.Tensor) or (name in optional if value is None else is_number(value))):
@@ -92,7 +100,7 @@ def _autocast(device_type: str) -> bool:
     return bool(torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type))
 
 
-def _ids(index: Any, tensors: Sequence[Any]) -> Any:
+def _ids(index: Tensor | Index | None, tensors: Sequence[Tensor | None]) -> Tensor | None:
     """Sample ids as a tensor, checked where that stops no device: what comes as a tensor is left to the operator."""
     if index is None or isinstance(index, torch.Tensor):
         return index
@@ -104,7 +112,7 @@ def _ids(index: Any, tensors: Sequence[Any]) -> Any:
     return torch.from_numpy(check_index(index, NUMPY, shape).astype(np.uint64, order="C"))
 
 
-def _key(rng: Any, generator: Any, draw: bool = True) -> Any:
+def _key(rng: Any, generator: Any, draw: bool = True) -> Tensor | None:
     """Seed and stream as a tensor: of `rng`, or drawn from a torch.Generator, by default PyTorch's own. Without `draw`
     both are only checked, and no generator is advanced."""
     if isinstance(rng, torch.Generator):
@@ -151,22 +159,22 @@ def _doc_on_tensors(function: Callable[..., Any]) -> str:
     return f"``agauss.{function.__name__}`` of tensors{ending}.\n\n{own}"
 
 
-def mode(mean: Any, logvar: Any) -> Any:
+def mode(mean: Tensor, logvar: Tensor) -> Tensor:
     """``agauss.mode`` of tensors, differentiable."""
     mean, logvar = _as_tensors(("mean", "logvar"), (mean, logvar))
     return torch.broadcast_tensors(mean, logvar)[0].clone()
 
 
 def sample(
-    mean: Any,
-    logvar: Any,
+    mean: Tensor | Number,
+    logvar: Tensor | Number,
     *,
-    rng: Any = None,
-    generator: Any = None,
-    index: Any = None,
+    rng: Rng | Generator = None,
+    generator: Generator | None = None,
+    index: Tensor | Index | None = None,
     sample_shape: int | Sequence[int] = (),
-    bounds: Any = None,
-) -> Any:
+    bounds: Bounds = None,
+) -> Tensor:
     """``agauss.sample`` of tensors, differentiable.
 
     ``generator``, a torch.Generator, draws a key in place of ``rng``, which may be one too; with neither, the key comes
@@ -193,14 +201,14 @@ def sample(
 
 
 def sample_and_kl(
-    parameters: Any,
+    parameters: Tensor,
     *,
-    rng: Any = None,
-    generator: Any = None,
+    rng: Rng | Generator = None,
+    generator: Generator | None = None,
     axis: int = 1,
-    index: Any = None,
-    bounds: Any = DEFAULT_LIMITS,
-) -> tuple[Any, Any]:
+    index: Tensor | Index | None = None,
+    bounds: Bounds = DEFAULT_LIMITS,
+) -> tuple[Tensor, Tensor]:
     """``agauss.sample_and_kl`` of a tensor, differentiable; ``generator`` as in ``sample``.
 
     Examples
@@ -242,17 +250,17 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
     """
 
     __slots__ = ("_split", "parameters")
-    parameters: Any
+    parameters: Tensor | None
     _split: int | None
     _ops = sys.modules[__name__]
 
     def __init__(
         self,
-        parameters: Any,
+        parameters: Tensor,
         deterministic: bool = False,
         *,
         axis: int = 1,
-        bounds: Any = DEFAULT_LIMITS,
+        bounds: Bounds = DEFAULT_LIMITS,
         event_axes: int | Sequence[int] | None = None,
     ) -> None:
         (parameters,) = _as_tensors(("parameters",), (parameters,))
@@ -267,7 +275,7 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         return super().from_mean_logvar(*_as_tensors(("mean", "logvar"), (mean, logvar)), *args, **kwargs)
 
     def _set(
-        self, mean: Any, logvar: Any, shape: tuple[int, ...], deterministic: bool, bounds: Any, event_axes: Any
+        self, mean: Tensor, logvar: Tensor, shape: Shape, deterministic: bool, bounds: Bounds, event_axes: Axis
     ) -> None:
         self.parameters, self._split = None, None
         self._mean, self._logvar, self._shape = mean, logvar, shape
@@ -282,8 +290,13 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         return _call(name, (*before, *own, *after), split=self._split, bounds=self.bounds, **options)
 
     def sample(  # type: ignore[override]  # no out=, for the result is differentiable
-        self, rng: Any = None, *, generator: Any = None, index: Any = None, sample_shape: int | Sequence[int] = ()
-    ) -> Any:
+        self,
+        rng: Rng | Generator | Sequence[Generator] = None,
+        *,
+        generator: Generator | Sequence[Generator] | None = None,
+        index: Tensor | Index | None = None,
+        sample_shape: int | Sequence[int] = (),
+    ) -> Tensor:
         """Draw by reparameterisation; see ``sample``. Where deterministic, the mean, and no noise is drawn."""
         generators = rng if generator is None else generator
         if isinstance(generators, (list, tuple)):
@@ -295,7 +308,7 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
             return super().sample(index=index, sample_shape=sample_shape)
         return self._of("sample", rng=rng, generator=generator, index=index, sample_shape=sample_shape)
 
-    def _sample_by_each(self, generators: Sequence[Any]) -> Any:
+    def _sample_by_each(self, generators: Sequence[Generator]) -> Tensor:
         """A generator for each sample, as diffusers has it."""
         if len(generators) != self._shape[0]:
             raise ValueError(
@@ -312,27 +325,31 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         ]
         return torch.cat(each)
 
-    def kl(self, other: agauss.DiagonalGaussianDistribution | None = None) -> Any:
+    def kl(self, other: agauss.DiagonalGaussianDistribution | None = None) -> Tensor:
         """``agauss.DiagonalGaussianDistribution.kl``, differentiable."""
         if other is not None or self.deterministic:
             return super().kl(other)
         return self._of("kl", after=(None, None), axis=self.event_axes)
 
-    def nll(self, sample: Any, dims: int | Sequence[int] | None = None) -> Any:
+    def nll(self, sample: Tensor | Number, dims: Axis = None) -> Tensor:
         """``agauss.DiagonalGaussianDistribution.nll``, differentiable."""
         if self.deterministic:
             return super().nll(sample, dims)
         return self._of("nll", before=(sample,), axis=self.event_axes if dims is None else dims)
 
-    def log_prob(self, x: Any) -> Any:
+    def log_prob(self, x: Tensor | Number) -> Tensor:
         """``agauss.DiagonalGaussianDistribution.log_prob``, differentiable."""
         if self.deterministic:
             return super().log_prob(x)
         return self._of("log_prob", before=(x,), axis=self.event_axes)
 
     def sample_and_kl(  # type: ignore[override]
-        self, rng: Any = None, *, generator: Any = None, index: Any = None
-    ) -> tuple[Any, Any]:
+        self,
+        rng: Rng | Generator = None,
+        *,
+        generator: Generator | None = None,
+        index: Tensor | Index | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """``sample`` and ``kl`` in one pass over the parameters."""
         if self.deterministic:
             _key(rng, generator, draw=False)

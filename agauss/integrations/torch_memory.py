@@ -1,19 +1,25 @@
 """PyTorch's tensors as NumPy's and CuPy's arrays, and back, without a copy; CuPy on PyTorch's streams and memory."""
 
+from __future__ import annotations  # Tensor is a type to checkers alone
+
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from agauss.arrays import library_of
+from agauss.arrays import Device, library_of
+from agauss.backends.protocol import Array
 from agauss.integrations import need
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 torch = need("torch", "torch")
 
 
-def array_of(tensor: Any) -> Any:
+def array_of(tensor: Tensor) -> Array:
     """The tensor's memory as a NumPy or CuPy array."""
     tensor = tensor.detach()
     if tensor.is_neg() or tensor._is_zerotensor():
@@ -25,7 +31,7 @@ def array_of(tensor: Any) -> Any:
     return array.view(need("ml_dtypes", "torch").bfloat16) if half else array
 
 
-def tensor_of(array: Any) -> Any:
+def tensor_of(array: Array) -> Tensor:
     """A NumPy array's memory as a tensor, or a CuPy array's that was made inside `on_device_of`."""
     if not isinstance(array, np.ndarray):
         memory = array.data.mem.tensor
@@ -38,7 +44,7 @@ def tensor_of(array: Any) -> Any:
     return tensor.view(torch.bfloat16) if half else tensor
 
 
-def empty_like(array: Any) -> Any:
+def empty_like(array: Array) -> Array:
     """An array to be filled, in the library's own memory: NumPy's comes in huge pages, unlike PyTorch's."""
     return library_of(array).backend.empty(array.shape, array.dtype, array)  # type: ignore[union-attr]
 
@@ -58,7 +64,7 @@ class Stream(NamedTuple):
 
 
 @lru_cache
-def allocator(device: Any) -> Callable[[int], Any]:
+def allocator(device: Device) -> Callable[[int], Any]:
     """PyTorch's memory for CuPy: one pool for both, so streams and captured graphs are known where they must be."""
     cuda = cupy().cuda
 
@@ -70,7 +76,7 @@ def allocator(device: Any) -> Callable[[int], Any]:
     return lambda size: cuda.MemoryPointer(Memory(size), 0)
 
 
-def on_device_of(tensor: Any) -> AbstractContextManager[Any]:
+def on_device_of(tensor: Tensor) -> AbstractContextManager[Any]:
     """A context in which CuPy computes where the tensor is, on PyTorch's current stream and in its memory."""
     device = tensor.device
     if device.type == "cpu":

@@ -5,11 +5,13 @@ PyTorch's dispatcher; torch.compile, autocast and the like see the operator; tor
 array-API form.
 """
 
+from __future__ import annotations  # Tensor is a type to checkers alone
+
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agauss import ops
 from agauss.arrays import library_of
@@ -20,6 +22,9 @@ from agauss.maths.noise import MASK32
 from agauss.operations import OPERATIONS, Operation, Result
 from agauss.options import BOUND_KINDS, halves
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 torch = need("torch", "torch")
 forward_ad = need("torch.autograd.forward_ad", "torch")
 
@@ -27,6 +32,7 @@ KINDS = (torch.Tensor, torch.nn.Parameter)
 for _kind in KINDS:
     library_of(_kind(torch.empty(0)))  # known from here on, for torch.compile would stumble over finding out
 MASK64 = 2**64 - 1
+Tensors = Sequence["Tensor | None"]
 # A graph would draw the same noise at every launch, as the key is read when the kernel is launched, not when it runs.
 UNSAFE_IN_GRAPHS = {"tags": torch.Tag.cudagraph_unsafe} if hasattr(torch.Tag, "cudagraph_unsafe") else {}
 HALF = (torch.float16, torch.bfloat16)
@@ -39,8 +45,8 @@ class Options(NamedTuple):
     axis: Sequence[int]
     bounds: Sequence[float]  # low, high and the number of the kind, where there are any
     bounds2: Sequence[float]
-    key: Any  # seed and stream: a tensor, for a compiled function draws anew in each call
-    index: Any
+    key: Tensor | None  # seed and stream: a tensor, for a compiled function draws anew in each call
+    index: Any  # a tensor, or None
     sample_shape: Sequence[int]
     alpha: float | None
     width: float | None
@@ -81,12 +87,12 @@ def _bounds_of(bounds: Sequence[float]) -> tuple[float, float, str] | None:
     return (bounds[0], bounds[1], BOUND_KINDS[int(bounds[2])]) if bounds else None
 
 
-def _key_of(key: Any) -> Key:
+def _key_of(key: Tensor) -> Key:
     seed, stream = key.tolist()
     return Key(seed & MASK64, stream & MASK32)
 
 
-def _traced_key_of(key: Any) -> Key:
+def _traced_key_of(key: Tensor) -> Key:
     seed, stream = key.unbind(-1)
     return Key.of_words(seed & MASK32, (seed >> 32) & MASK32, stream & MASK32)
 
@@ -119,7 +125,7 @@ class Operator:
         self.forward.register_autograd(self._pull, setup_context=_remember)
         self.backward.register_autograd(self._pull_again, setup_context=_remember)
 
-    def __call__(self, tensors: Sequence[Any], options: Options) -> Any:
+    def __call__(self, tensors: Tensors, options: Options) -> Any:
         """The values, with the derivatives that whoever looks on can take."""
         if _watched() and self.vjp is not None:
             transformed = _transformed if torch._C._are_functorch_transforms_active() else _apart
@@ -146,7 +152,7 @@ class Operator:
         n, first = len(self.tensors), len(args) - len(Options._fields)
         return args[:n], args[n:first], Options(*args[first:])
 
-    def _primals(self, tensors: Sequence[Any], options: Options) -> list[Any]:
+    def _primals(self, tensors: Tensors, options: Options) -> list[Any]:
         """The arguments of agauss's function: parameters in the mean's place are taken apart."""
         found = list(tensors)
         if options.split is not None:
@@ -160,17 +166,17 @@ class Operator:
             value = self.function(*primals, **options.given_to(self.function))
             return tuple(memory.tensor_of(v) for v in value) if len(self.kinds) > 1 else memory.tensor_of(value)
 
-    def value(self, tensors: Sequence[Any], options: Options) -> Any:
+    def value(self, tensors: Tensors, options: Options) -> Any:
         """The values, by whatever can compute them; autograd sees those of the operator alone."""
         if torch._C._are_functorch_transforms_active():
             return self.plain(tensors, options)
         return (self._forward if _eager(tensors) else self.forward)(*tensors, *options)
 
-    def plain(self, tensors: Sequence[Any], options: Options) -> Any:
+    def plain(self, tensors: Tensors, options: Options) -> Any:
         """agauss's function in the array-API form, every step of which PyTorch knows."""
         return self.function(*self._primals(tensors, options), **options.given_to(self.function, traced=True))
 
-    def plain_vjp(self, tensors: Sequence[Any], cotangents: Sequence[Any], options: Options) -> tuple[Any, ...]:
+    def plain_vjp(self, tensors: Tensors, cotangents: Tensors, options: Options) -> tuple[Any, ...]:
         """The gradients by the tensors that there are, in the array-API form."""
         primals, cotangent = self._primals(tensors, options), tuple(cotangents)
         options_of_vjp = options.given_to(self.vjp, traced=True)
@@ -179,7 +185,7 @@ class Operator:
             found[self.mean : self.mean + 2] = [torch.cat(found[self.mean : self.mean + 2], dim=options.split)]
         return tuple(found)
 
-    def plain_jvp(self, tensors: Sequence[Any], tangents: Sequence[Any], options: Options) -> Any:
+    def plain_jvp(self, tensors: Tensors, tangents: Tensors, options: Options) -> Any:
         """The values' tangents: the vjp is linear in its cotangents, and this its transpose."""
         zeros = [torch.zeros_like(v) for v in _as_tuple(self._like(*tensors, *options))]
         _, transposed = torch.func.vjp(lambda *g: self.plain_vjp(tensors, g, options), *zeros)
@@ -187,13 +193,13 @@ class Operator:
         return found if len(self.kinds) > 1 else found[0]
 
     def plain_second_vjp(
-        self, tensors: Sequence[Any], cotangents: Sequence[Any], options: Options, gradients: Sequence[Any]
+        self, tensors: Tensors, cotangents: Tensors, options: Options, gradients: Tensors
     ) -> tuple[Any, ...]:
         """What the vjp's own vjp gives by tensors and cotangents that there are. torch.func.vjp takes each for a
         variable of its own, though some may be one tensor, or made of each other."""
         given = [t for t in tensors if t is not None]
 
-        def vjp(*variables: Any) -> tuple[Any, ...]:
+        def vjp(*variables: Tensor) -> tuple[Tensor, ...]:
             own = iter(variables)
             primals = [None if t is None else next(own) for t in tensors]
             return self.plain_vjp(primals, tuple(own), options)
@@ -219,7 +225,7 @@ class Operator:
         made = [tensors[0].new_empty(kinds[kind][0], dtype=kinds[kind][1]) for kind in self.kinds]
         return tuple(made) if len(made) > 1 else made[0]
 
-    def _backward(self, *args: Any) -> list[Any]:
+    def _backward(self, *args: Any) -> list[Tensor]:
         tensors, cotangents, options = self._parted(args)
         with memory.on_device_of(tensors[0]):
             given = [None if t is None else memory.array_of(t) for t in tensors]
@@ -230,11 +236,11 @@ class Operator:
             self.vjp(*self._primals(given, options), cotangent=cotangent, out=outs, **options.given_to(self.vjp))
             return [memory.tensor_of(g) for g in gradients if g is not None]
 
-    def _gradients_like(self, *args: Any) -> list[Any]:
+    def _gradients_like(self, *args: Any) -> list[Tensor]:
         tensors, _, _ = self._parted(args)
         return [torch.empty_like(t, memory_format=torch.contiguous_format) for t in tensors if t is not None]
 
-    def _pull(self, ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+    def _pull(self, ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         tensors, _, options = self._parted(_remembered(ctx))
         args = (*tensors, *gradients, *options)
         if _watched():
@@ -250,7 +256,7 @@ class Operator:
             found = iter(self._backward(*args))
         return (*(None if t is None else next(found) for t in tensors), *(None for _ in options))
 
-    def _pull_again(self, ctx: Any, gradients: Sequence[Any]) -> tuple[Any, ...]:
+    def _pull_again(self, ctx: Any, gradients: Tensors) -> tuple[Any, ...]:
         """The gradient of a gradient: PyTorch's own, of the vjp in the array-API form."""
         tensors, cotangents, options = self._parted(_remembered(ctx))
         with Expanding() if _batched(gradients) else nullcontext():
@@ -270,7 +276,7 @@ class Eager(torch.autograd.Function):  # type: ignore[misc, name-defined]
         return operator._forward(*args)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         return None, *ctx.operator._pull(ctx, *gradients)
 
 
@@ -284,7 +290,7 @@ class EagerGradient(torch.autograd.Function):  # type: ignore[misc, name-defined
         return tuple(operator._backward(*args))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         return None, *(g if isinstance(g, torch.Tensor) else None for g in ctx.operator._pull_again(ctx, gradients))
 
 
@@ -294,7 +300,7 @@ class Watched(torch.autograd.Function):  # type: ignore[misc, name-defined]
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(call: "Call", *args: Any) -> Any:
+    def forward(call: Call, *args: Any) -> Any:
         return call.operator.value(*call.parted(args))
 
     @staticmethod
@@ -304,7 +310,7 @@ class Watched(torch.autograd.Function):  # type: ignore[misc, name-defined]
         ctx.save_for_forward(*args)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         tensors, options = ctx.call.parted(ctx.saved_tensors)
         found = iter(ctx.call.operator.plain_vjp(tensors, gradients, options))
         return (None, *(None if t is None else next(found) for t in tensors), None, None)
@@ -324,7 +330,7 @@ class Call:
     def __init__(self, operator: Operator, options: Options) -> None:
         self.operator, self.options = operator, options._replace(key=None, index=None)
 
-    def parted(self, args: Sequence[Any]) -> tuple[Sequence[Any], Options]:
+    def parted(self, args: Sequence[Any]) -> tuple[Tensors, Options]:
         """The operator's tensors, and its options with the key and the index that follow those."""
         *tensors, key, index = args
         return tensors, self.options._replace(key=key, index=index)
@@ -356,7 +362,7 @@ def _apart(name: str, *args: Any) -> Any:
     return _transformed(name, *args)
 
 
-def _eager(tensors: Sequence[Any]) -> bool:
+def _eager(tensors: Tensors) -> bool:
     """Whether none but autograd looks on, so that PyTorch's dispatcher can be passed by: it takes longer than a small
     tensor."""
     return not (
@@ -376,7 +382,7 @@ def _has_tangents(args: Sequence[Any]) -> bool:
     return any(forward_ad.unpack_dual(a, level=0).tangent is not None for a in args if isinstance(a, torch.Tensor))
 
 
-def _batched(gradients: Sequence[Any]) -> bool:
+def _batched(gradients: Tensors) -> bool:
     """Whether autograd's own vmap has batched gradients, as for is_grads_batched=True."""
     return any([g is not None and torch._C._functorch.is_legacy_batchedtensor(g) for g in gradients])  # noqa: C419
 

@@ -59,7 +59,7 @@ def score_function(
     --------
     >>> import agauss as ag, numpy as np
     >>> from agauss import vae
-    >>> z = ag.sample(np.array([3.0]), 0.0, rng=1, sample_shape=100_000)
+    >>> z = ag.sample(np.full((100_000, 1), 3.0), 0.0, rng=1)
     >>> d_mean, _ = vae.score_function((z**2)[:, 0], z, np.array([3.0]), 0.0, "leave-one-out")
     >>> d_mean.round(1)  # of 3**2 + 1: 6
     array([6.])

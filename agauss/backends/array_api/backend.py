@@ -8,24 +8,27 @@ import array_api_compat
 import numpy as np
 
 from agauss.backends import steps
-from agauss.backends.protocol import Noise, Pass
+from agauss.backends.protocol import Array, Backend, Bound, DType, Noise, Pass, Shape
 from agauss.backends.strides import row_major
 from agauss.maths import coefficients, formulas, noise
 from agauss.maths.noise import MASK32
 from agauss.words import ArrayMaths, has_64_bits
 
-Shape = tuple[int, ...]
-Limits = Sequence[tuple[int, str, float, float]]
 
-
-class Reference:
+class Reference(Backend):
     """The backend of the arrays of a namespace of the standard."""
 
     def __init__(self, xp: Any, name: str = "") -> None:
         self.xp, self.name = xp, name
 
     @np.errstate(all="ignore")  # for libraries that are NumPy underneath: inf and NaN are results, not accidents
-    def run(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: None = None) -> tuple[Any, ...]:
+    def run(
+        self,
+        work: Pass,
+        arrays: Sequence[Array],
+        noise: Noise | None = None,
+        outs: Sequence[Array | None] | None = None,
+    ) -> tuple[Array, ...]:
         """The term's values at every element, and the sum over the axes, if there are any."""
         xp = self.xp
         values = self._values(work, arrays, noise)
@@ -40,10 +43,10 @@ class Reference:
         total = xp.sum(value, axis=work.axes, dtype=widest)
         return (*kept, xp.astype(total, work.total))
 
-    def plan(self, work: Pass, arrays: Sequence[Any], noise: Noise | None = None, outs: Any = None) -> None:
-        return None
+    def empty(self, shape: Shape, dtype: DType, like: Array) -> Array:
+        return self.xp.empty(shape, dtype=dtype, **_like(self.xp, like))
 
-    def _values(self, work: Pass, arrays: Sequence[Any], noise: Noise | None) -> Sequence[Any]:
+    def _values(self, work: Pass, arrays: Sequence[Array], noise: Noise | None) -> Sequence[Array]:
         """The term's values, computed in float32 or float64."""
         xp = self.xp
         raw = [a if a.dtype in (xp.float32, xp.float64) else xp.astype(a, xp.float32) for a in arrays]
@@ -54,7 +57,7 @@ class Reference:
             raw.append(normals(xp, noise, work.shape, raw[0], self.of_blocks))
         return self.evaluate(work.term, raw, work.bounds, work.cotangents)
 
-    def of_blocks(self, m: "Words", n: Noise, low: Any, high: Any, bits: int, like: Any) -> Any:
+    def of_blocks(self, m: "Words", n: Noise, low: Array, high: Array, bits: int, like: Array) -> Array:
         """The normals of blocks of the noise, given the halves of their numbers as vectors, in order."""
         xp = m.xp
         words = words_of(m, n, low, high)
@@ -62,8 +65,8 @@ class Reference:
         return xp.reshape(xp.stack([xp.astype(v, like.dtype) for v in values], axis=-1), (-1,))
 
     def evaluate(
-        self, term: Callable[..., Any], raw: Sequence[Any], bounds: Limits, cotangents: int
-    ) -> tuple[Any, ...]:
+        self, term: Callable[..., Any], raw: Sequence[Array], bounds: Sequence[Bound], cotangents: int
+    ) -> tuple[Array, ...]:
         """The term's values at the inputs `raw`, between the bounds on the inputs and the bounds' derivatives."""
         m = Maths(self.xp)
         inputs = list(raw)
@@ -77,7 +80,7 @@ class Reference:
             values[place] = formulas.BOUNDS[kind][1](m, values[place], x, m.like(low, x), m.like(high, x))
         return tuple(values)
 
-    def _own(self, value: Any, arrays: Sequence[Any], shape: Shape, dtype: Any) -> Any:
+    def _own(self, value: Array, arrays: Sequence[Array], shape: Shape, dtype: DType) -> Array:
         """A value as an array of the result's shape and dtype that shares no memory with the arguments."""
         whole = _broadcast(self.xp, value, shape)
         result = whole if whole.dtype == dtype else self.xp.astype(whole, dtype)
@@ -86,11 +89,11 @@ class Reference:
         return result
 
 
-def _broadcast(xp: Any, value: Any, shape: Shape) -> Any:
+def _broadcast(xp: Any, value: Array, shape: Shape) -> Array:
     return value if tuple(value.shape) == shape else xp.broadcast_to(value, shape)
 
 
-def _like(xp: Any, a: Any) -> dict[str, Any]:
+def _like(xp: Any, a: Array) -> dict[str, Any]:
     """Where to make arrays that are used with `a`."""
     device = None if isinstance(a, np.ndarray) or not hasattr(a, "device") else array_api_compat.device(a)
     return {} if device is None or not hasattr(xp, "__array_namespace_info__") else {"device": device}
@@ -104,10 +107,10 @@ class Maths:
         self.exp, self.expm1, self.log1p, self.where = xp.exp, xp.expm1, xp.log1p, xp.where
         self.ln = xp.log
 
-    def like(self, c: float, x: Any) -> Any:
+    def like(self, c: float, x: Array) -> Array:
         return self.xp.asarray(c, dtype=x.dtype, **_like(self.xp, x))
 
-    def half_expm1x(self, x: Any) -> Any:
+    def half_expm1x(self, x: Array) -> Array:
         """(exp(x) - 1 - x) / 2: by its polynomial up to |x| = 1, where expm1(x) - x cancels, and for large x by the
         square of exp(x / 2), which does not overflow before the result."""
         one, large, half = self.like(1.0, x), self.like(80.0, x), self.like(0.5, x)
@@ -120,7 +123,7 @@ class Maths:
             is_near, half * (t * t * p), self.where(is_large, (half * root) * root, half * (self.expm1(far) - far))
         )
 
-    def mills(self, x: Any) -> Any:
+    def mills(self, x: Array) -> Array:
         """Mills' ratio (1 - Phi(x)) / phi(x), for x >= 0."""
         t = x + 4
         v = 1 / t
@@ -128,7 +131,7 @@ class Maths:
         q, v = 1 - 8 * v + 8 * rest, v - rest
         return v + v * (8 * v) * self._polynomial("MILLS", q)
 
-    def _polynomial(self, name: str, x: Any) -> Any:
+    def _polynomial(self, name: str, x: Array) -> Array:
         table = getattr(coefficients, name + ("_F64" if x.dtype == self.xp.float64 else "_F32"))
         p = table[-1] + 0 * x
         for c in table[-2::-1]:
@@ -143,30 +146,30 @@ class Words(ArrayMaths):
     float32, and in pairs of numbers otherwise. So the normals are the loops' own, but for a rounding in 2^29 steps.
     """
 
-    def __init__(self, xp: Any, dtype: Any, bits: int, **where: Any) -> None:
+    def __init__(self, xp: Any, dtype: DType, bits: int, **where: Any) -> None:
         super().__init__(xp, dtype, **where)
         self.where = xp.where
         self.float = xp.float64 if bits == 64 else xp.float32
         self.suffix = "_F64" if bits == 64 else "_F32"
         self.wider = dtype == xp.int64 and bits == 32
 
-    def join(self, low_word: Any, high_word: Any) -> tuple[Any, Any]:
+    def join(self, low_word: Array, high_word: Array) -> tuple[Array, Array]:
         return low_word, high_word
 
-    def like(self, c: float, x: Any) -> Any:
+    def like(self, c: float, x: Array) -> Array:
         return self.xp.asarray(c, dtype=self.float, **self.where_to)
 
-    def number(self, name: str, x: Any) -> Any:
+    def number(self, name: str, x: Array) -> Array:
         return self.like(getattr(coefficients, name + self.suffix), x)
 
-    def polynomial(self, name: str, x: Any) -> Any:
+    def polynomial(self, name: str, x: Array) -> Array:
         table = getattr(coefficients, name + self.suffix)
         result = self.like(table[-1], x)
         for c in table[-2::-1]:
             result = self.fma(result, x, self.like(c, x))
         return result
 
-    def fma(self, a: Any, b: Any, c: Any) -> Any:
+    def fma(self, a: Array, b: Array, c: Array) -> Array:
         """a * b + c, rounded once."""
         xp = self.xp
         if self.wider:
@@ -179,13 +182,13 @@ class Words(ArrayMaths):
         shadow = total - product
         return total + (((product - (total - shadow)) + (c - shadow)) + rest)
 
-    def _halves(self, a: Any) -> tuple[Any, Any]:
+    def _halves(self, a: Array) -> tuple[Array, Array]:
         """a in two numbers of half the digits (Dekker 1971)."""
         scaled = a * (2.0**27 + 1 if self.suffix == "_F64" else 2.0**12 + 1)
         high = scaled - (scaled - a)
         return high, a - high
 
-    def sqrt(self, x: Any) -> Any:
+    def sqrt(self, x: Array) -> Array:
         """The nearest number to the root: PyTorch's own is off by one in the last place here and there."""
         xp = self.xp
         if self.wider:
@@ -194,7 +197,7 @@ class Words(ArrayMaths):
         double = xp.where(root > 0, 2 * root, self.like(1.0, x))
         return root + self.fma(-root, root, x) / double
 
-    def split(self, x: Any) -> tuple[Any, Any]:
+    def split(self, x: Array) -> tuple[Array, Array]:
         """(k, f) with x = 2^k f and f in [sqrt(1/2), sqrt(2)), for x up to 1."""
         xp = self.xp
         n = xp.astype(-xp.round(xp.log2(x)), self.dtype)
@@ -206,13 +209,13 @@ class Words(ArrayMaths):
         k = xp.where(under, k - 1, xp.where(over, k + 1, k))
         return k, xp.where(under, f * 2, xp.where(over, f * 0.5, f))
 
-    def fraction(self, word: Any, x: Any) -> Any:
+    def fraction(self, word: Array, x: Array) -> Array:
         if isinstance(word, tuple):
             low_word, high_word = (self.xp.astype(w, self.float) for w in word)
             return (high_word * 2.0**32 + low_word) * 2.0**-64
         return self.xp.astype(word, self.float) * 2.0**-32
 
-    def quadrant(self, word: Any, x: Any) -> tuple[Any, Any]:
+    def quadrant(self, word: Array, x: Array) -> tuple[Array, Array]:
         xp = self.xp
         low_word, top = word if isinstance(word, tuple) else (None, word)
         shifted = top + 2**29
@@ -222,7 +225,7 @@ class Words(ArrayMaths):
         return (shifted >> 30) & 3, xp.astype(signed * 2**32 + low_word, self.float) * 2.0**-61
 
 
-def normals(xp: Any, n: Noise, shape: Shape, like: Any, of_blocks: Callable[..., Any]) -> Any:
+def normals(xp: Any, n: Noise, shape: Shape, like: Array, of_blocks: Callable[..., Any]) -> Array:
     """The noise of an array of a shape, in like's dtype and on its device; `of_blocks` is that of a Reference."""
     dtype = xp.int64 if has_64_bits(xp) else xp.uint32
     where = _like(xp, like)
@@ -263,11 +266,11 @@ def normals(xp: Any, n: Noise, shape: Shape, like: Any, of_blocks: Callable[...,
     return xp.reshape(xp.take(made, xp.reshape(chosen, (-1,)), axis=0), shape)
 
 
-def words(xp: Any, n: Noise, shape: Shape, like: Any) -> Any:
+def words(xp: Any, n: Noise, shape: Shape, like: Array) -> Array:
     """The random bits of an array of a shape, as integers on like's device: 64 for each element where like is float64,
     modulo 2^64 and so perhaps negative, and 32 otherwise."""
 
-    def of_blocks(m: Words, n: Noise, low: Any, high: Any, bits: int, like: Any) -> Any:
+    def of_blocks(m: Words, n: Noise, low: Array, high: Array, bits: int, like: Array) -> Array:
         found = words_of(m, n, low, high)
         if bits == 64:
             found = found[0] | found[1] << 32, found[2] | found[3] << 32
@@ -288,7 +291,7 @@ def _elements(n: Noise, shape: Shape) -> np.ndarray:
     return elements.ravel()
 
 
-def _id_words(m: Words, index: Any) -> tuple[Any, Any]:
+def _id_words(m: Words, index: Array) -> tuple[Array, Array]:
     """The lower and upper words of sample ids, NumPy's or the library's own."""
     if isinstance(index, np.ndarray):
         ids = index.astype(np.uint64)
@@ -300,7 +303,7 @@ def _id_words(m: Words, index: Any) -> tuple[Any, Any]:
     return m.halves("index", index)
 
 
-def words_of(m: Words, n: Noise, low: Any, high: Any) -> Any:
+def words_of(m: Words, n: Noise, low: Array, high: Array) -> Array:
     """The four words of each block."""
     seed_low, seed_high, stream = n.words
     shape = tuple(getattr(seed_low, "shape", ()))

@@ -12,7 +12,7 @@ from agauss.backends import steps
 from agauss.backends.cpu import descriptor, plans, threads
 from agauss.backends.cpu.kernels import LoopSpec, kernel
 from agauss.backends.cpu.plans import DISCARDED, INFINITY, Array
-from agauss.backends.protocol import Noise, Pass, Shape
+from agauss.backends.protocol import DType, Noise, Pass, Shape
 from agauss.backends.strides import row_major
 
 PARALLEL_FROM = 32768  # elements; under this a second thread costs more than it brings
@@ -106,9 +106,13 @@ def _tell(work: Pass, arrays: Sequence[np.ndarray | None], loop: "Loop") -> None
         steps.note(f"on one thread: {prod(work.shape)} elements are fewer than {PARALLEL_FROM}")
 
 
-def empty(shape: Shape, dtype: Any, like: np.ndarray) -> np.ndarray:
-    """An array to be filled, where `like` is."""
+def empty(shape: Shape, dtype: DType, like: np.ndarray) -> np.ndarray:
+    """An array to be filled."""
     return np.empty(shape, dtype)
+
+
+def refuse_misaligned(a: np.ndarray, name: str) -> None:
+    """None is refused: a loop runs on a copy."""
 
 
 class Loop(NamedTuple):
@@ -121,7 +125,7 @@ class Loop(NamedTuple):
     slot_step: int  # and how far apart they are
     tasks: int
     kept: Shape  # the shape of the sum
-    total: Any  # its dtype, or None
+    total: DType | None  # its dtype
     partials: int
     parallel: bool
 
@@ -243,7 +247,7 @@ def _form(a: np.ndarray) -> Form:
     return a.shape, a.strides, a.dtype
 
 
-def _row_major_bytes(shape: Shape, dtype: Any) -> Shape:
+def _row_major_bytes(shape: Shape, dtype: DType) -> Shape:
     return (
         np.empty(shape, dtype).strides
         if 0 in shape

@@ -345,6 +345,22 @@ def test_large_batches_and_dimensions_on_all_threads_have_the_bits_of_one(b, d):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())  # 100 ulp, of up to 512 terms
 
 
+@pytest.mark.parametrize("d", [1, 5, 16, 39, 250])
+def test_triangles_of_solutions_are_those_of_the_whole_and_nothing_above_is_read(d):
+    rng = np.random.default_rng(0)
+    tril, matrices = factor(rng, 3, d), rng.standard_normal((2, 3, d, d))
+    for a in (tril, matrices):
+        a[..., *np.triu_indices(d, 1)] = np.nan
+    for transposed in (False, True):
+        plain = np.tril(tril).mT if transposed else np.tril(tril)
+        want = np.tril(np.linalg.solve(plain, np.tril(matrices)))  # by LU factors, of the whole matrices
+        for own in (triangular, Triangular(np)):
+            got = own.solve_lower(tril, matrices, transposed)
+            assert_close(got, want, 512)
+            np.testing.assert_array_equal(got, np.tril(got))
+    np.testing.assert_array_equal(triangular.lower(matrices.copy()), np.tril(matrices))
+
+
 def test_machine_code_is_kept_for_the_next_process(tmp_path):
     program = "import numpy as np, agauss as ag; print(ag.MultivariateNormal(np.ones(2), np.eye(2)).log_prob(0.0))"
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}

@@ -260,6 +260,8 @@ def test_each_block_of_a_dask_array_is_made_once_and_held_no_longer():
             {},
             r"log_likelihood must have shape \(9,\); got \(8,\)",
         ),
+        (vae.Diagnostics().update, (varied(2, 2, 2), [0.0, 1.0]), {}, "log_likelihood must be an array"),
+        (vae.Diagnostics().update, (varied(2, 2, 2), 1.0), {}, r"log_likelihood must have shape \(2,\); got \(\)"),
         (
             vae.Diagnostics().update,
             (ag.DiagonalGaussianDistribution(np.zeros((2, 4)), deterministic=True),),

@@ -55,10 +55,16 @@ def _call(name: str, tensors: Sequence[Any], split: int | None = None, **given: 
         _key(option("rng"), option("generator")) if operator.noisy else None,
         _ids(option("index"), tensors),
         list(sizes_of(option("sample_shape", ()), "sample_shape")),
-        order_of(option("alpha")) if "alpha" in given else None,
-        *(bin_of(option("width"), option("low"), option("high")) if "width" in given else (None, None, None)),
+        _checked_parameters([option(name) for name in operator.parameters], operator.parameters),
     )
     return operator(tensors, options)
+
+
+def _checked_parameters(values: list[Any], names: tuple[str, ...]) -> list[float]:
+    """An operation's parameters as numbers, which is what an operator takes."""
+    if names == ("alpha",):
+        return [order_of(*values)]
+    return list(bin_of(*values)) if names == ("width", "low", "high") else [float(value) for value in values]
 
 
 def _flat_bounds(bounds: Any, name: str) -> list[float]:

@@ -60,6 +60,15 @@ class Library:
         """What applies and solves lower triangular matrices (backends/array_api/triangular.py)."""
         return _triangular(self)
 
+    @cached_property
+    def columns(self) -> Any:
+        """What adds up over a batch in one pass (backends/cpu/columns.py), for NumPy's arrays; else None."""
+        if self is not NUMPY:
+            return None
+        from agauss.backends.cpu import columns
+
+        return columns
+
     def by_events(self, function: Callable[..., Any], signature: str, *arrays: Array) -> Any:
         """function(library, *arrays), whose axes the signature names as NumPy's generalised ufuncs do: by blocks that
         hold whole events, where the library's arrays are of blocks."""

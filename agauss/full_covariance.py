@@ -63,8 +63,7 @@ def kl_prior_vjp(lib: Library, g: Array, mean: Array, tril: Array) -> tuple[Arra
 
 
 def kl(lib: Library, mean: Array, tril: Array, mean2: Array, tril2: Array) -> Array:
-    u, t, _, e = whitened(lib, mean, tril, mean2, tril2)
-    below = lib.xp.tril(e, k=-1)
+    u, t, _, below = whitened(lib, mean, tril, mean2, tril2)
     return value(KL_PRIOR, (u, t), axis=-1) + 0.5 * lib.xp.sum(below * below, axis=(-2, -1))
 
 
@@ -74,16 +73,16 @@ def kl_vjp(
     """With W = L2^-1 L and its gradient G, L has the gradient tril(L2^-T G), and L2 has -tril(L2^-T (G W^T + u d_u^T)),
     to which what L2^-T G has above its diagonal contributes nothing."""
     xp, triangular = lib.xp, lib.triangular
-    u, t, ratio, e = whitened(lib, mean, tril, mean2, tril2)
+    u, t, ratio, below = whitened(lib, mean, tril, mean2, tril2)
     g = xp.broadcast_to(g, u.shape[:-1])
     by_u, by_t = pull_back(KL_PRIOR, (u, t), g, axis=-1)
-    below = xp.tril(e, k=-1)
     wide = (*u.shape, u.shape[-1])
     by_w = triangular.with_diagonal(g[..., None, None] * below, xp.broadcast_to(2.0 * by_t / ratio, u.shape))
-    by_tril = xp.tril(solved_columns(lib, tril2, by_w, transposed=True))
+    by_tril = triangular.solve_lower(tril2, by_w, transposed=True)
     slope = solved(lib, tril2, by_u, transposed=True)
     w = triangular.with_diagonal(below, xp.broadcast_to(ratio, below.shape[:-1]))
-    by_tril2 = -(xp.tril(xp.matmul(by_tril, w.mT)) + triangular.outer(slope[..., None, :], u[..., None, :]))
+    through = triangular.outer(slope[..., None, :], u[..., None, :])
+    by_tril2 = -(triangular.lower(xp.matmul(by_tril, w.mT)) + through)
     return (
         summed_to(lib, slope, mean.shape),
         summed_to(lib, xp.broadcast_to(by_tril, wide), tril.shape),
@@ -163,7 +162,7 @@ def log_square(lib: Library, tril: Array) -> Array:
 
 
 def whitened(lib: Library, mean: Array, tril: Array, mean2: Array, tril2: Array) -> tuple[Array, Array, Array, Array]:
-    """L2^-1 (mean - mean2); of L2^-1 L its diagonal, as log-variances and as it is, and L2^-1 L - I.
+    """L2^-1 (mean - mean2); of L2^-1 L its diagonal, as log-variances and as it is, and what is below it.
 
     L - L2 is exact where the two are near each other, so what is made of it keeps its digits at equality.
     """
@@ -172,10 +171,10 @@ def whitened(lib: Library, mean: Array, tril: Array, mean2: Array, tril2: Array)
     ratio, e = own / own2, (own - own2) / own2
     near, one = xp.abs(e) < 0.5, xp.ones_like(e)
     t = 2.0 * xp.where(near, xp.log1p(xp.where(near, e, 0.0 * one)), xp.log(xp.where(near, one, ratio)))
-    rest = solved_columns(lib, tril2, xp.tril(tril) - xp.tril(tril2))
+    below = lib.triangular.with_diagonal(lib.triangular.solve_lower(tril2, tril - tril2), 0.0 * one)
     u = solved(lib, tril2, mean - mean2)
     shape = np.broadcast_shapes(tuple(u.shape), tuple(t.shape))
-    return xp.broadcast_to(u, shape), xp.broadcast_to(t, shape), ratio, rest
+    return xp.broadcast_to(u, shape), xp.broadcast_to(t, shape), ratio, below
 
 
 def weighted_squares(lib: Library, tril: Array, logvar2: Array, bounds: Bounds) -> tuple[Array, Array]:
@@ -191,12 +190,6 @@ def solved(lib: Library, tril: Array, v: Array, transposed: bool = False) -> Arr
     """The solution u of L u = v, or of transposed L u = v."""
     solve = lib.triangular.solve_transposed if transposed else lib.triangular.solve
     return unstacked(lib, solve(tril, stacked(lib, v, tril)), v, tril)
-
-
-def solved_columns(lib: Library, tril: Array, matrices: Array, transposed: bool = False) -> Array:
-    """The solutions for each column of matrices, as columns."""
-    columns = lib.xp.moveaxis(matrices, -1, 0)
-    return lib.xp.moveaxis(solved(lib, tril, columns, transposed), 0, -1)
 
 
 def outer(lib: Library, v: Array, w: Array, tril: Array) -> Array:

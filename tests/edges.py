@@ -115,6 +115,8 @@ ROWS = [
     Edge("discretized_nll", (0, 0, -inf), 0, (0, 0, 0)),  # a point inside
     Edge("discretized_nll", (0.5, 0, -inf), inf, (inf, -inf, -inf)),  # and elsewhere
     Edge("discretized_nll", (2, 3, -inf), 0, (0, 0, 0)),
+    Edge("discretized_nll", (1, inf, 0), 0, (0, 0, 0)),  # all of it in an open bin, whatever its spread
+    Edge("discretized_nll", (-1, -inf, -inf), 0, (0, 0, 0)),
     Edge("discretized_nll", (nan, 0, 0), nan, (nan, nan, nan)),
     Edge("discretized_nll", (0, nan, 0), nan, (nan, nan, nan)),
     Edge("discretized_nll", (0, 0, nan), nan, (nan, nan, nan)),

@@ -51,6 +51,15 @@ def test_keys_of_four_words_are_a_seed_and_a_stream():
     np.testing.assert_array_equal(jax.jit(lambda key: agj.sample(jnp.zeros(5), 0.0, rng=key))(key), want)
 
 
+def test_keys_of_jaxs_philox_are_their_two_words():
+    key = jax.random.key(7, impl="philox4x32")
+    high, low = map(int, jax.random.key_data(key))  # a hash of the number
+    found = agj.key_of(key)
+    assert found == Key(low | high << 32) != Key(7)
+    split = [agj.key_of(k) for k in jax.random.split(key)]
+    assert len({found, *split}) == 3
+
+
 def test_split_keys_have_noise_of_their_own():
     keys = jax.random.split(jax.random.key(0), 3)
     draw = jax.jit(lambda key: agj.sample(jnp.zeros(8), 0.0, rng=key))

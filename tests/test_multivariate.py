@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
-from types import ModuleType
 
 import numpy as np
 import pytest
 import scipy.linalg
 import scipy.stats
 import torch
+from factors import EPS, assert_close, factor
 from oracles import EVERY_LIBRARY, LOG_2PI, array, host, library_of, mp, mp_expm1x, numpy_dtype, same_bits
 from quick import nightly_unless, slow_in_jax
 from refusals import assert_refused
@@ -17,13 +17,10 @@ from torch.distributions import MultivariateNormal as Theirs
 from torch.distributions import kl_divergence
 
 import agauss as ag
-from agauss.backends.array_api.triangular import Triangular
-from agauss.backends.cpu import triangular
 
 Q, D = ag.MultivariateNormal, ag.DiagonalGaussianDistribution
 # JAX compiles each step of a call for itself, half a minute a test.
 libraries = pytest.mark.parametrize("library", nightly_unless(lambda library: library != "jax", EVERY_LIBRARY))
-EPS = np.finfo(np.float64).eps
 TINY = mp.mpf("1e-90")  # what 50 digits leave of 0
 
 
@@ -35,26 +32,8 @@ def double_precision_of_jax():
         yield
 
 
-def factor(rng, *shape):
-    """A factor whose condition stays small at any dimension, with numbers above the diagonal that must not be read."""
-    d = shape[-1]
-    made = rng.standard_normal((*shape, d)) / d
-    places = np.arange(d)
-    made[..., places, places] = np.exp(0.5 * rng.standard_normal(shape))
-    return made
-
-
 def variable(a):
     return torch.tensor(a, requires_grad=True)
-
-
-def assert_close(got, want, ulps=64):
-    """Within so many ulp of the largest element: sums of D terms in another order differ by some ulp of their sizes."""
-    got = host(got)
-    want = want.detach().numpy() if isinstance(want, torch.Tensor) else np.asarray(want)
-    assert got.shape == want.shape, (got.shape, want.shape)
-    limit = ulps * EPS * max(1.0, np.abs(want).max(initial=0.0))
-    assert np.abs(got - want).max(initial=0.0) <= limit, (got, want)
 
 
 # Batch axes of mean and L, D, and batch axes of the other's mean and L.
@@ -329,26 +308,6 @@ def test_empty_batches_and_events_give_empty_arrays_and_empty_sums(library, shap
     assert [host(g).shape for g in q.kl_vjp(cotangent=1.0)] == [shape, (*shape, shape[-1])]
 
 
-@pytest.mark.parametrize(("b", "d"), [(3, 512), (1024, 7), (1, 400)])
-def test_large_batches_and_dimensions_on_all_threads_have_the_bits_of_one(b, d):
-    from agauss.backends.cpu import threads
-
-    rng = np.random.default_rng(0)
-    tril, rows, others = (a.astype(np.float32) for a in (factor(rng, b, d), *rng.standard_normal((2, b, 3, d))))
-    lower = np.tril(tril).astype(np.float64)
-    for name, want in (
-        ("product", rows @ lower.mT),
-        ("solve", scipy.linalg.solve_triangular(lower, rows.mT, lower=True).mT),
-        ("solve_transposed", scipy.linalg.solve_triangular(lower, rows.mT, lower=True, trans="T").mT),
-        ("outer", np.tril(rows.mT.astype(np.float64) @ others)),
-    ):
-        arguments = (rows, others) if name == "outer" else (tril, rows)
-        got = getattr(triangular, name)(*arguments)
-        with threads.alone():
-            assert same_bits(got, getattr(triangular, name)(*arguments))
-        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())  # 100 ulp, of up to 512 terms
-
-
 @pytest.mark.slow
 def test_machine_code_is_kept_for_the_next_process(tmp_path):
     program = "import numpy as np, agauss as ag; print(ag.MultivariateNormal(np.ones(2), np.eye(2)).log_prob(0.0))"
@@ -364,32 +323,6 @@ def test_machine_code_is_kept_for_the_next_process(tmp_path):
 
 
 # Libraries' own routines
-
-
-def test_substitution_by_halves_solves_where_a_namespace_has_no_routine():
-    import array_api_strict as xp
-
-    rng = np.random.default_rng(0)
-    for d in (1, 2, 3, 8, 13):
-        tril, rows = np.tril(factor(rng, 2, d)), rng.standard_normal((2, 3, d))
-        own = Triangular(xp)
-        for solve, trans in ((own.solve, "N"), (own.solve_transposed, "T")):
-            want = scipy.linalg.solve_triangular(tril, rows.mT, lower=True, trans=trans).mT
-            assert_close(solve(xp.asarray(tril), xp.asarray(rows)), want, 512)
-
-
-def test_cupy_solves_by_its_own_routine(monkeypatch):
-    """CuPy's takes SciPy's arguments, and needs a GPU: SciPy's own stands for it here."""
-    from agauss.backends.cuda.triangular import solve_triangular
-
-    module = ModuleType("cupyx.scipy.linalg")
-    module.solve_triangular = scipy.linalg.solve_triangular
-    monkeypatch.setitem(sys.modules, "cupyx.scipy.linalg", module)
-    rng = np.random.default_rng(0)
-    tril, rows = factor(rng, 2, 4), rng.standard_normal((2, 3, 4))
-    own = Triangular(np, solve_triangular)
-    assert_close(own.solve(tril, rows), triangular.solve(tril, rows))
-    assert_close(own.solve_transposed(tril, rows), triangular.solve_transposed(tril, rows))
 
 
 def test_jax_compiles_and_differentiates_all_of_it():

@@ -118,6 +118,21 @@ def test_a_point_refuses_what_a_distribution_refuses():
         q.sample([1, 2, "3"])
 
 
+def test_a_key_of_pytorchs_stateless_generator_is_its_seed_with_its_offset_folded_in():
+    key = torch.tensor([2**64 - 5, 0], dtype=torch.uint64)  # what torch.func._random.key makes of a seed
+    zeros = torch.zeros(2, 3)
+    assert torch.equal(agt.sample(zeros, zeros, rng=key), agt.sample(zeros, zeros, rng=2**64 - 5))
+    key[1] = 2**40
+    later = agt.sample(zeros, zeros, rng=Key(2**64 - 5).fold_in(2**40))
+    assert torch.equal(agt.sample(zeros, zeros, rng=key), later)
+    stateless = getattr(torch.func, "_random", None)  # of PyTorch 2.13 and newer
+    if stateless is not None:
+        assert torch.equal(agt.sample(zeros, zeros, rng=stateless.key(7)), agt.sample(zeros, zeros, rng=7))
+    for wrong in (key.view(torch.int64), torch.stack([key, key])):
+        with pytest.raises(TypeError, match=r"rng must be, where it is a tensor, one key .* got torch\.u?int64 and"):
+            agt.sample(zeros, zeros, rng=wrong)
+
+
 # In the place of other classes
 
 

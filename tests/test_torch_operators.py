@@ -27,35 +27,34 @@ pytestmark = [
 
 def operator_arguments():
     """What each operator takes: its tensors, then split, axis, bounds, bounds2, key, index and sample_shape, and the
-    parameters alpha, width, low and high."""
+    operation's parameters."""
     x, mean, logvar, column, row, p = inputs(grad=True)
     key = torch.tensor([7, 0])
-    none = (None, None, None, None)
-    parameters = {"renyi": (0.25, None, None, None), "discretized_nll": (None, 0.5, -1.0, 1.0)}
+    parameters = {"renyi": [0.25], "discretized_nll": [0.5, -1.0, 1.0]}
     plain = (None, [1, 2], [], [], None, None, [])
-    each = (None, [], [-1.0, 1.0, 1.0], [], None, None, [], *none)
+    each = (None, [], [-1.0, 1.0, 1.0], [], None, None, [], [])
     tensors = {"mean": mean, "logvar": logvar, "mean2": column, "logvar2": row, "x": x, "z": x, "logits": mean}
     pixels = {"x": x.detach().sigmoid().requires_grad_()}
     derived = {
         name: (
             *((tensors | pixels if "bernoulli" in name else tensors).get(own) for own in operator.tensors),
             *plain,
-            *parameters.get(name, none),
+            parameters.get(name, []),
         )
         for name, operator in OPERATORS.items()
         if Result.SUM in operator.kinds
     }
     return derived | {
-        "kl": (column, row, None, None, *plain, *none),
-        "normal_kl": (mean, row, column, logvar, None, [], [], [], None, None, [], *none),
-        "nll": (x, p, None, 1, [0, 2], [-1.0, 1.0, 1.0], [], None, None, [], *none),
+        "kl": (column, row, None, None, *plain, []),
+        "normal_kl": (mean, row, column, logvar, None, [], [], [], None, None, [], []),
+        "nll": (x, p, None, 1, [0, 2], [-1.0, 1.0, 1.0], [], None, None, [], []),
         "std": (logvar, *each),
         "var": (logvar, *each),
         "clamp": (logvar, *each),
-        "mode": (column, row, None, [], [], [], None, None, [], *none),
-        "saturated": (logvar, None, [0], [-1.0, 1.0, 0.0], [], None, None, [], *none),
-        "sample": (mean, row, None, [], [], [], key, None, [2], *none),
-        "sample_and_kl": (p, None, 1, [1, 2], [], [], key, torch.tensor([5, 4, 2, 0, 2**33, 1]), [], *none),
+        "mode": (column, row, None, [], [], [], None, None, [], []),
+        "saturated": (logvar, None, [0], [-1.0, 1.0, 0.0], [], None, None, [], []),
+        "sample": (mean, row, None, [], [], [], key, None, [2], []),
+        "sample_and_kl": (p, None, 1, [1, 2], [], [], key, torch.tensor([5, 4, 2, 0, 2**33, 1]), [], []),
     }
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import edges
 import measured
+import measured_vae
 import numpy as np
 import pytest
 from cases import ELEMENTWISE
@@ -33,6 +34,13 @@ def test_errors_are_no_larger_than_recorded(library, dtype, name):
         assert found <= limit + others, f"{what}: {found:.3f} ulp, recorded {limit}"
 
 
-@pytest.mark.parametrize("table", [edges.table, measured.table], ids=["edges", "ulp"])
+@pytest.mark.in_turn(4)
+@pytest.mark.parametrize("name", measured_vae.ROWS)
+def test_errors_of_the_functions_around_are_no_larger_than_recorded(name):
+    pairs = zip(measured_vae.measured(name), measured_vae.recorded()[name], strict=True)
+    assert all(found <= limit + 1.0 for found, limit in pairs), AGAIN  # NumPy's exp is the processor's
+
+
+@pytest.mark.parametrize("table", [edges.table, measured.table, measured_vae.table], ids=["edges", "ulp", "vae"])
 def test_the_page_prints_the_data(table):
     assert table() in NUMERICS, AGAIN

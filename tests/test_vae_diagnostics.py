@@ -12,6 +12,8 @@ from refusals import assert_refused
 
 import agauss as ag
 from agauss import vae
+from agauss.backends.cpu import columns
+from agauss.options import bound_on
 
 Q = ag.DiagonalGaussianDistribution.from_mean_logvar
 libraries = pytest.mark.parametrize("library", slow_in_jax(EVERY_LIBRARY))
@@ -79,6 +81,56 @@ def test_batches_and_merges_are_the_whole(cuts, merged):
         np.testing.assert_allclose(getattr(found, name), getattr(whole, name), rtol=1e-9)
     np.testing.assert_allclose(whole.variance_of_means, mean.var(0), rtol=1e-9)
     assert found.constant_logvar == whole.constant_logvar == 2
+
+
+def by_hand(mean, logvar, clamped):
+    """The sums that the loop of NumPy's arrays makes, in float64."""
+    mean, logvar, clamped = (np.asarray(a, np.float64) for a in (mean, logvar, clamped))
+    apart = mean - mean[0]
+    varies = (logvar != logvar[0]).any(0)
+    return plain_kl(mean, clamped).sum(0), apart.sum(0), (apart**2).sum(0), np.exp(clamped).sum(0), varies
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout"),
+    [
+        ((2500, 3), "halves"),  # three chunks of data, and a few latents
+        ((3, 2, 517), "halves"),  # three blocks of latents
+        ((9, 4, 6), "transposed"),
+        ((9, 4, 6), "reversed"),
+        ((5, 0), "halves"),
+    ],
+)
+def test_the_loop_adds_up_what_is_there_in_any_layout(shape, layout):
+    both = np.random.default_rng(2).normal(size=(2, *shape)).astype(np.float32)
+    if layout == "halves":
+        both = np.moveaxis(np.stack(both, 1), 1, 0)
+    elif layout == "transposed":
+        both = np.swapaxes(np.ascontiguousarray(np.swapaxes(both, 2, 3)), 2, 3)
+    elif layout == "reversed":
+        both = both[:, ::-1, ::-1, ::-1]
+    mean, logvar = both
+    found = columns.sums(mean, logvar, ((1, "hard", -1.0, 0.75),))
+    *sums, varies = by_hand(mean, logvar, np.clip(logvar, -1.0, 0.75))
+    np.testing.assert_array_equal(found[4] > 0, varies)
+    for own, plain in zip(found[:4], sums, strict=True):
+        assert own.shape == shape[1:]
+        np.testing.assert_allclose(own, plain, rtol=1e-6, atol=1e-6 * len(mean))  # eight at a time add up in float32
+    assert found[5:] == (((logvar < -1) | (logvar > 0.75)).sum(), 0)
+
+
+def test_soft_bounds_and_none_are_those_of_kl_and_infinities_count_once_each():
+    mean, logvar = (np.linspace(-3, 3, 24).reshape(4, 6).astype(np.float32) * k for k in (1, 5))
+    below = 4 - np.logaddexp(0, 4 - np.float64(logvar))
+    soft = np.logaddexp(0, below + 4) - 4
+    for bounds, high, within in (((-4.0, 4.0, "soft"), 4.0, soft), (None, INF, logvar)):
+        kl, _, _, variance, *_ = columns.sums(mean, logvar, bound_on(bounds, 1))
+        np.testing.assert_allclose(kl, plain_kl(mean, within).sum(0), rtol=2e-6)
+        np.testing.assert_allclose(variance, np.exp(np.float64(within)).sum(0), rtol=2e-6)
+        mean[0, 0], logvar[1, 1], logvar[2, 2] = NAN, INF, NAN
+        saturated = (np.abs(logvar) > high).sum()  # NaN is on neither side
+        assert columns.sums(mean, logvar, bound_on(bounds, 1))[5:] == (saturated, 3)
+        mean[0, 0], logvar[1, 1], logvar[2, 2] = 0, 1, 2
 
 
 def test_information_is_never_negative_and_0_where_nothing_is_said():
@@ -209,6 +261,8 @@ def test_each_block_of_a_dask_array_is_made_once_and_held_no_longer():
             {},
             r"log_likelihood must have shape \(9,\); got \(8,\)",
         ),
+        (vae.Diagnostics().update, (varied(2, 2, 2), [0.0, 1.0]), {}, "log_likelihood must be an array"),
+        (vae.Diagnostics().update, (varied(2, 2, 2), 1.0), {}, r"log_likelihood must have shape \(2,\); got \(\)"),
         (
             vae.Diagnostics().update,
             (ag.DiagonalGaussianDistribution(np.zeros((2, 4)), deterministic=True),),

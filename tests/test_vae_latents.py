@@ -87,6 +87,17 @@ def test_the_wasserstein_path_is_a_geodesic_and_the_linear_one_is_not():
         assert (abs(sum(parts) - whole) < 1e-12) == shortest
 
 
+@pytest.mark.parametrize("path", ["linear", "wasserstein"])
+def test_the_ends_of_a_way_may_be_infinite(path):
+    mean, logvar = np.array([[INF, 1.0, 2.0]]), np.array([[-INF, -INF, 0.0]])
+    mean1, logvar1 = np.array([[0.0, 1.0, -INF]]), np.array([[0.5, -INF, INF]])
+    found = vae.interpolate(Q(mean, logvar, bounds=None), Q(mean1, logvar1, bounds=None), [0.0, 1.0, 0.5], path)
+    np.testing.assert_array_equal(found.mean[:2], [mean, mean1])
+    np.testing.assert_array_equal(found.logvar[:2], [logvar, logvar1])
+    middle = -INF if path == "linear" else 0.5 - 2 * np.log(2)  # half the standard deviation of the other
+    np.testing.assert_allclose(found.logvar[2], [[middle, -INF, INF]])
+
+
 def test_points_have_a_way_of_points():
     q0, q1 = (ag.DiagonalGaussianDistribution(np.full((1, 2), x), deterministic=True) for x in (0.0, 2.0))
     middle = vae.interpolate(q0, q1, 0.5)

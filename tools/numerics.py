@@ -1,6 +1,7 @@
-"""Measures the largest errors of all operations, records them in tests/ulp.json, and prints docs/numerics.md tables.
+"""Measures the largest errors of all operations, records them in tests/ulp*.json, and prints docs/numerics.md tables.
 
-python tools/numerics.py [--print]: with --print it prints what is recorded, and measures nothing.
+python tools/numerics.py [--vae | --print]: with --vae it measures agauss.vae and MultivariateNormal alone, and with
+--print nothing.
 """
 
 import re
@@ -15,11 +16,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 def main() -> None:
     import edges
     import measured
+    import measured_vae
 
-    if "--print" not in sys.argv[1:]:
+    if "--vae" in sys.argv[1:]:
+        measured_vae.record()
+    elif "--print" not in sys.argv[1:]:
         measured.record()
+        measured_vae.record()
     text = PAGE.read_text()
-    for name, table in (("edges", edges.table()), ("ulp", measured.table())):
+    for name, table in (("edges", edges.table()), ("ulp", measured.table()), ("vae", measured_vae.table())):
         pattern = rf"(?s)(<!-- {name}: by tools/numerics.py -->\n).*?(\n<!-- end -->)"
         text, count = re.subn(pattern, lambda found, table=table: found[1] + table + found[2], text)
         assert count == 1, f"docs/numerics.md has no place for {name}"

@@ -30,7 +30,7 @@ def key_of(rng: Any) -> Key:
 
     ``jax.random.key(n)`` is the seed n, so its noise is that of ``rng=n``; JAX without x64 keeps 32 bits of n. (Of a
     four-word key, of the generator "rbg", the first two words are the seed, and the others, by exclusive or, the
-    stream.)
+    stream. A key of "philox4x32" is the seed that JAX has hashed n to.)
 
     Examples
     --------

@@ -30,7 +30,7 @@ from agauss.arrays import NUMPY, floating, is_number
 from agauss.backends.protocol import Shape
 from agauss.integrations import need
 from agauss.integrations.torch_operators import OPERATORS, Options
-from agauss.keys import as_key
+from agauss.keys import Key, as_key
 from agauss.options import BOUND_KINDS, DEFAULT_LIMITS, bin_of, check_index, flag_of, order_of, sizes_of
 from agauss.typing import Axis, Bounds, Index, Number, Rng
 
@@ -61,10 +61,16 @@ def _call(name: str, tensors: Sequence[Tensor | Number | None], split: int | Non
         _key(option("rng"), option("generator")) if operator.noisy else None,
         _ids(option("index"), tensors),
         list(sizes_of(option("sample_shape", ()), "sample_shape")),
-        order_of(option("alpha")) if "alpha" in given else None,
-        *(bin_of(option("width"), option("low"), option("high")) if "width" in given else (None, None, None)),
+        _checked_parameters([option(name) for name in operator.parameters], operator.parameters),
     )
     return operator(tensors, options)
+
+
+def _checked_parameters(values: list[Any], names: tuple[str, ...]) -> list[float]:
+    """An operation's parameters as numbers, which is what an operator takes."""
+    if names == ("alpha",):
+        return [order_of(*values)]
+    return list(bin_of(*values)) if names == ("width", "low", "high") else [float(value) for value in values]
 
 
 def _flat_bounds(bounds: Bounds, name: str) -> list[float]:
@@ -128,9 +134,20 @@ def _key(rng: Any, generator: Any, draw: bool = True) -> Tensor | None:
         return torch.randint(-(2**63), 2**63 - 1, (2,), generator=generator, device=device, dtype=torch.int64).cpu()
     if type(rng) is int and 0 <= rng < 2**63:  # without a look inside, so that a step that is compiled serves them all
         return torch.tensor([rng, 0], dtype=torch.int64, device="cpu")
-    key = as_key(rng, draw=draw)
+    key = _of_tensor(rng) if isinstance(rng, torch.Tensor) and rng.ndim else as_key(rng, draw=draw)
     seed = key.seed - 2**64 if key.seed >= 2**63 else key.seed
     return torch.tensor([seed, key.stream], dtype=torch.int64, device="cpu")
+
+
+def _of_tensor(rng: Any) -> Key:
+    """The key that one of torch.func._random stands for, a seed and an offset: the seed, with the offset folded in."""
+    if rng.dtype != torch.uint64 or rng.shape != (2,):
+        raise TypeError(
+            "rng must be, where it is a tensor, one key of torch.func._random, of torch.uint64 and shape (2,); got "
+            f"{rng.dtype} and {tuple(rng.shape)}"
+        )
+    seed, offset = rng.tolist()
+    return Key(seed).fold_in(offset) if offset else Key(seed)
 
 
 # The functions
@@ -178,8 +195,8 @@ def sample(
     """``agauss.sample`` of tensors, differentiable.
 
     ``generator``, a torch.Generator, draws a key in place of ``rng``, which may be one too; with neither, the key comes
-    from PyTorch's default generator, so that ``torch.manual_seed`` decides it. A generator on a CUDA device is waited
-    for.
+    from PyTorch's default generator, so that ``torch.manual_seed`` decides it. A key of ``torch.func._random`` is the
+    seed that it was made of, with its offset folded in where it is not 0. What is on a CUDA device is waited for.
 
     Examples
     --------

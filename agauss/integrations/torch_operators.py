@@ -48,10 +48,7 @@ class Options(NamedTuple):
     key: Tensor | None  # seed and stream: a tensor, for a compiled function draws anew in each call
     index: Any  # a tensor, or None
     sample_shape: Sequence[int]
-    alpha: float | None
-    width: float | None
-    low: float | None
-    high: float | None
+    parameters: Sequence[float]  # those of the operation
 
     def given_to(self, function: Callable[..., Any], traced: bool = False) -> dict[str, Any]:
         """Those that an agauss function takes, as it takes them; where traced, without a look at a tensor's values."""
@@ -62,20 +59,18 @@ class Options(NamedTuple):
             "rng": None if self.key is None else _traced_key_of(self.key) if traced else _key_of(self.key),
             "index": self.index if traced or self.index is None else memory.array_of(self.index),
             "sample_shape": tuple(self.sample_shape),
-            "alpha": self.alpha,
-            "width": self.width,
-            "low": self.low,
-            "high": self.high,
+            **dict(zip(PARAMETERS.get(function.__name__.removesuffix("_vjp"), ()), self.parameters, strict=True)),
         }
         return {name: found[name] for name in _parameters(function) if name in found}
 
 
 SCHEMA = (
     "int? split, int[] axis, float[] bounds, float[] bounds2, Tensor? key, Tensor? index, SymInt[] sample_shape, "
-    "float? alpha, float? width, float? low, float? high"
+    "float[] parameters"
 )
 # As agauss's functions name them.
-OPTIONS = ("axis", "bounds", "bounds2", "rng", "index", "sample_shape", "alpha", "width", "low", "high")
+OPTIONS = ("axis", "bounds", "bounds2", "rng", "index", "sample_shape")
+PARAMETERS = {op.function: op.parameters for op in OPERATIONS.values() if op.parameters}
 
 
 @lru_cache
@@ -105,7 +100,8 @@ class Operator:
         self.kinds, self.noisy = tuple(operation.results.values()), operation.noisy
         taken = inspect.signature(function).parameters.values()
         self.tensors = tuple(p.name for p in taken if p.kind is p.POSITIONAL_OR_KEYWORD)
-        unknown = {p.name for p in taken} - {*self.tensors, *OPTIONS, "out"}
+        self.parameters = operation.parameters
+        unknown = {p.name for p in taken} - {*self.tensors, *self.parameters, *OPTIONS, "out"}
         if unknown:
             raise TypeError(f"{self.name} must have a place in Options for {', '.join(sorted(unknown))}")
         self.mean = self.tensors.index("mean") if "mean" in self.tensors else 0

@@ -376,7 +376,8 @@ def discretized_nll_vjp(m, g, x, mean, logvar, width, low, high):
     height = height * m.where(is_narrow, one, m.where(is_inside, m.like(PEAK, x), one) * factor(m, inverse, height))
     density, fall = g * (height / mass), m.expm1(-power)
     by_x = density * m.where(flip, fall, -fall)
-    return by_x, -by_x, (half * density) * (width * m.exp(-power) + edge * fall)
+    # Where there is no density at the edges, they may be infinitely far.
+    return by_x, -by_x, (half * density) * m.where(density == zero, zero, width * m.exp(-power) + edge * fall)
 
 
 def entropy(m, logvar):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agauss import ops
-from agauss.arrays import is_number
+from agauss.arrays import is_number, operands
 from agauss.distributions import DiagonalGaussianDistribution
 from agauss.typing import AnyArray
 from agauss.vae.arguments import whole
@@ -147,14 +147,16 @@ class Diagnostics:
         ------
         TypeError, ValueError
             For a q that is deterministic or of another kind, samples of another shape than before, and a log-likelihood
-            of another number of data.
+            that is no floating array with one value for each datum.
         """
         if not isinstance(q, DiagonalGaussianDistribution):
             raise TypeError(f"q must be a DiagonalGaussianDistribution of agauss; got {type(q).__name__}")
         if q.deterministic:
             raise ValueError("q must not be deterministic: a point has no KL to the prior")
-        if log_likelihood is not None and tuple(log_likelihood.shape) != q.shape[:1]:
-            raise ValueError(f"log_likelihood must have shape {q.shape[:1]}; got {tuple(log_likelihood.shape)}")
+        if log_likelihood is not None:
+            found = operands(("log_likelihood",), (log_likelihood,)).shape
+            if found != q.shape[:1]:
+                raise ValueError(f"log_likelihood must have shape {q.shape[:1]}; got {found}")
         if self._sums is not None and self._sums.kl.shape != q.shape[1:]:
             raise ValueError(f"q must have samples of shape {self._sums.kl.shape}, as before; got {q.shape[1:]}")
         if q.shape[0]:

@@ -60,9 +60,8 @@ def interpolate(
     with computing(given) as xp:
         mean0, logvar0, mean1, logvar1 = [xp.broadcast_to(a, given.shape) for a in wide(given)]
         at = trailing(xp, at, at.ndim + len(given.shape))
-        mean, logvar = (1 - at) * mean0 + at * mean1, (1 - at) * logvar0 + at * logvar1
-        if path == "wasserstein":
-            logvar = _between(xp, logvar0, logvar1, at)[0]
+        mean = _mixed(xp, mean0, mean1, at)
+        logvar = (_mixed if path == "linear" else _between)(xp, logvar0, logvar1, at)
         mean, logvar = xp.astype(mean, given.dtype), xp.astype(logvar, given.dtype)
     # Event axes are counted from the end.
     return type(q0).from_mean_logvar(mean, logvar, q0.deterministic, bounds=q0.bounds, event_axes=q0.event_axes)
@@ -97,7 +96,7 @@ def interpolate_vjp(
     with computing(given) as xp:
         logvar0, logvar1 = (xp.broadcast_to(a, given.shape) for a in wide(given)[1::2])
         at = trailing(xp, at, len(shape))
-        shares = _between(xp, logvar0, logvar1, at)[1:] if path == "wasserstein" else (1 - at, at)
+        shares = _shares(xp, logvar0, logvar1, at) if path == "wasserstein" else (1 - at, at)
         found = ((1 - at) * g_mean, shares[0] * g_logvar, at * g_mean, shares[1] * g_logvar)
         full = [xp.broadcast_to(g, shape) for g in found]
         return tuple(shaped(given, g, a) for g, a in zip(full, given.arrays, strict=True))
@@ -114,14 +113,34 @@ def _ends(q0: Any, q1: Any, path: str) -> Operands:
     return operands(names, (q0.mean, q0.logvar, q1.mean, q1.logvar))
 
 
-def _between(xp: Any, logvar0: Any, logvar1: Any, t: Any) -> tuple[Any, Any, Any]:
-    """The log-variance whose standard deviation is between two others', and its derivatives by their logvars."""
+def _mixed(xp: Any, a: Any, b: Any, t: Any) -> Any:
+    """(1 - t) a + t b, and the ends exactly, for the other one may be infinite."""
+    return _with_ends(xp, a, b, t, (1 - t) * a + t * b)
+
+
+def _with_ends(xp: Any, a: Any, b: Any, t: Any, between: Any) -> Any:
+    return xp.where(t == 0, a, xp.where(t == 1, b, between))
+
+
+def _stds(xp: Any, logvar0: Any, logvar1: Any, t: Any) -> tuple[Any, Any, Any]:
+    """The larger log-variance, and each standard deviation times its share, by the larger one."""
     unit = xp.where(logvar0 > logvar1, logvar0, logvar1)
-    std0, std1 = (1 - t) * xp.exp((logvar0 - unit) / 2), t * xp.exp((logvar1 - unit) / 2)
-    std = std0 + std1
-    logvar = xp.where(t == 0, logvar0, xp.where(t == 1, logvar1, unit + 2 * xp.log(std)))  # the ends exactly
-    ends = (t == 0) | (t == 1)
-    return logvar, xp.where(ends, 1 - t, std0 / std), xp.where(ends, t, std1 / std)
+    # The larger less itself is 0, were it infinite.
+    less0, less1 = (xp.where(v == unit, xp.zeros_like(unit), v - unit) for v in (logvar0, logvar1))
+    return unit, (1 - t) * xp.exp(less0 / 2), t * xp.exp(less1 / 2)
+
+
+def _between(xp: Any, logvar0: Any, logvar1: Any, t: Any) -> Any:
+    """The log-variance whose standard deviation is between two others'."""
+    unit, std0, std1 = _stds(xp, logvar0, logvar1, t)
+    return _with_ends(xp, logvar0, logvar1, t, unit + 2 * xp.log(std0 + std1))
+
+
+def _shares(xp: Any, logvar0: Any, logvar1: Any, t: Any) -> tuple[Any, Any]:
+    """The derivatives of that by the two."""
+    _, std0, std1 = _stds(xp, logvar0, logvar1, t)
+    std, ends = std0 + std1, (t == 0) | (t == 1)
+    return xp.where(ends, 1 - t, std0 / std), xp.where(ends, t, std1 / std)
 
 
 def slerp(z0: Array, z1: Array, t: Number | Sequence[float] | AnyArray) -> Array:

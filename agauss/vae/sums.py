@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agauss import ops
-from agauss.arrays import library_of, operands
+from agauss.arrays import Library, library_of, operands
 from agauss.distributions import DiagonalGaussianDistribution
+from agauss.options import bound_on
 from agauss.vae.arguments import computing, wide
 
 
@@ -49,31 +50,16 @@ class Sums:
 def sums_of(q: DiagonalGaussianDistribution[Any], log_likelihood: Any) -> Sums:
     """A batch's. Means are measured from the first datum's, so that their squares keep their digits in one pass."""
     given = operands(("mean", "logvar"), (q._mean, q._logvar))
-    n, widest = given.shape[0], given.library.widest
+    n, library = given.shape[0], given.library
     with computing(given) as xp:
-        mean, logvar = (xp.broadcast_to(a, given.shape) for a in wide(given))
-        origin, logvar0 = mean[:1, ...], logvar[:1, ...]
-        apart = mean - origin
-
-        def total(a: Any) -> Any:
-            return xp.sum(a, axis=0, dtype=widest)
-
-        found = [
-            total(ops.kl(mean, logvar, axis=(), bounds=q.bounds)),
-            total(apart),
-            total(apart * apart),
-            total(ops.var(logvar, bounds=q.bounds)),
-            xp.all(logvar == logvar0, axis=0),
-            origin + 0,
-            logvar0 + 0,
-            xp.sum(xp.astype(~xp.isfinite(mean), xp.int32) + xp.astype(~xp.isfinite(logvar), xp.int32)),
-        ]
-        if q.bounds is not None:
-            found.append(ops.saturated(logvar, bounds=q.bounds))
-        if log_likelihood is not None:
-            found.append(log_likelihood)
-    kl, shift, squares, variance, constant, first, first_logvar, non_finite, *rest = (
-        np.asarray(a, np.float64) for a in _computed(given.library, found)
+        mean, logvar = (a if a.shape == given.shape else xp.broadcast_to(a, given.shape) for a in wide(given))
+        if library.columns is None:
+            found = _by_library(library, mean, logvar, q.bounds)
+        else:
+            found = list(library.columns.sums(mean, logvar, bound_on(q.bounds, 1)))
+        found += [mean[:1, ...] + 0, logvar[:1, ...] + 0, *([] if log_likelihood is None else [log_likelihood])]
+    kl, shift, squares, variance, varies, saturated, non_finite, first, first_logvar, *rest = (
+        np.asarray(a, np.float64) for a in _computed(library, found)
     )
     with np.errstate(all="ignore"):
         return Sums(
@@ -82,12 +68,31 @@ def sums_of(q: DiagonalGaussianDistribution[Any], log_likelihood: Any) -> Sums:
             mean=first[0] + shift / n,
             squares=np.maximum(squares - shift * shift / n, 0.0),
             variance=variance,
-            constant=constant != 0,
+            constant=varies == 0,
             logvar=first_logvar[0],
-            saturated=0 if q.bounds is None else int(rest[0]),
+            saturated=int(saturated),
             non_finite=int(non_finite),
-            fit=None if log_likelihood is None else float(rest[-1].sum()),
+            fit=float(rest[0].sum()) if rest else None,
         )
+
+
+def _by_library(library: Library, mean: Any, logvar: Any, bounds: Any) -> list[Any]:
+    """What backends/cpu/columns.py sums up in one pass, by the library's own functions."""
+    xp = library.xp
+    apart = mean - mean[:1, ...]
+
+    def total(a: Any) -> Any:
+        return xp.sum(a, axis=0, dtype=library.widest)
+
+    return [
+        total(ops.kl(mean, logvar, axis=(), bounds=bounds)),
+        total(apart),
+        total(apart * apart),
+        total(ops.var(logvar, bounds=bounds)),
+        xp.any(logvar != logvar[:1, ...], axis=0),
+        ops.saturated(logvar, bounds=bounds),
+        xp.sum(xp.astype(~xp.isfinite(mean), xp.int32) + xp.astype(~xp.isfinite(logvar), xp.int32)),
+    ]
 
 
 def _computed(library: Any, arrays: list[Any]) -> list[Any]:

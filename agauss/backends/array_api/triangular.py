@@ -30,6 +30,14 @@ class Triangular:
         """The solution u of transposed L u = v for each row v."""
         return self._solved(tril, rows, True)
 
+    def solve_lower(self, tril: Any, matrices: Any, transposed: bool = False) -> Any:
+        """The lower triangle of X with L X = M, or with transposed L X = M, for lower triangular matrices M."""
+        return self.xp.tril(self._solved(tril, self.xp.tril(matrices).mT, transposed).mT)
+
+    def lower(self, matrices: Any) -> Any:
+        """The matrices with zeros above the diagonal."""
+        return self.xp.tril(matrices)
+
     def outer(self, rows: Any, others: Any) -> Any:
         """The lower triangle of the sum of v w^T over pairs of rows v and w, and 0 above."""
         return self.xp.tril(self.xp.matmul(rows.mT, others))

@@ -32,6 +32,19 @@ def solve_transposed(tril: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return _by_rows("solve_transposed", tril, rows)
 
 
+def solve_lower(tril: np.ndarray, matrices: np.ndarray, transposed: bool = False) -> np.ndarray:
+    """The lower triangle of X with L X = M, or with transposed L X = M, for lower triangular matrices M."""
+    return _by_rows("solve_lower_transposed" if transposed else "solve_lower", tril, matrices, matrices.shape[-1])
+
+
+def lower(matrices: np.ndarray) -> np.ndarray:
+    """The matrices, which may be changed, with zeros above the diagonal."""
+    matrices = _adjacent(matrices)
+    d, tasks = matrices.shape[-1], prod(matrices.shape[:-2])
+    _run("lower", matrices.dtype, [0, 0, 0, 0, address(matrices), d, d], tasks, d * d)
+    return matrices
+
+
 def outer(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     """The lower triangle of the sum of v w^T over pairs of rows v and w, and 0 above."""
     steps.step("Numba loops", "outer", rows.dtype.name, "numpy")
@@ -50,8 +63,8 @@ def with_diagonal(matrices: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
     return matrices
 
 
-def _by_rows(name: str, tril: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """A loop's result for each row."""
+def _by_rows(name: str, tril: np.ndarray, rows: np.ndarray, together: int = 1) -> np.ndarray:
+    """A loop's result for each row, so many of which are one task."""
     steps.step("Numba loops", name, rows.dtype.name, "numpy")
     batch = np.broadcast_shapes(tril.shape[:-2], rows.shape[:-2])
     n, d = rows.shape[-2:]
@@ -62,7 +75,7 @@ def _by_rows(name: str, tril: np.ndarray, rows: np.ndarray) -> np.ndarray:
         steps.copy("the matrices: their rows are not adjacent in memory")
     out = np.empty(rows.shape, rows.dtype)
     words = [address(matrices), address(places), address(rows), 0, address(out), n, d]
-    _run(name, rows.dtype, words, prod(batch) * n, d * d)
+    _run(name, rows.dtype, words, prod(batch) * n // max(together, 1), d * d * together)
     return out
 
 

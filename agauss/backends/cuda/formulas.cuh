@@ -377,7 +377,7 @@ __device__ __forceinline__ auto discretized_nll_vjp(auto g, auto x, auto mean, a
     auto density = g * (height / mass);
     auto fall = expm1(-power);
     auto by_x = density * where(flip, fall, -fall);
-    return values(by_x, -by_x, (half * density) * ((width * exp(-power)) + (edge * fall)));
+    return values(by_x, -by_x, (half * density) * where(density == zero, zero, (width * exp(-power)) + (edge * fall)));
 }
 
 __device__ __forceinline__ auto entropy(auto logvar) {

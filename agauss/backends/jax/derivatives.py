@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
 
 from agauss.backends.jax.call import Call
 from agauss.backends.jax.form import FORM, form
@@ -184,7 +184,7 @@ def _push_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, call: Call, wr
     return found, _pushed_by_jax(by_form, primals, known, [tangents[k] for k in known])
 
 
-push_p = primitive("agauss_push", mlir.lower_fun(partial(_push, run=pass_p.bind), multiple_results=True))
+push_p = primitive("agauss_push", partial(_push, run=pass_p.bind))
 batching.primitive_batchers[push_p] = _push_mapped
 ad.primitive_jvps[push_p] = _push_jvp
 ad.primitive_transposes[push_p] = _transposed

@@ -23,25 +23,27 @@ from agauss.backends.strides import row_major
 TARGET = "agauss_pass"
 
 
-def primitive(name: str, lower: Callable[..., Any]) -> Any:
-    """A primitive with the results of a call, which eager code runs compiled."""
+def primitive(name: str, function: Callable[..., Any]) -> Any:
+    """A primitive that is a function with the results of a call, and that eager code runs compiled."""
+
+    def abstract(*operands: Any, call: Call, **params: Any) -> list[Any]:
+        if any(
+            not x.sharding.mesh.empty for x in operands if hasattr(x, "sharding")
+        ):  # types say where arrays are, too
+            return list(jax.make_jaxpr(partial(function, call=call, **params))(*operands).out_avals)
+        return [jax.core.ShapedArray(shape, dtype) for shape, dtype in call.results()]
+
     made = Primitive(name)
     made.multiple_results = True
-    made.def_abstract_eval(_abstract)
+    made.def_abstract_eval(abstract)
     made.def_impl(lambda *operands, **params: compiled(made, **params)(*operands))
-    mlir.register_lowering(made, lower)
+    mlir.register_lowering(made, mlir.lower_fun(function, multiple_results=True))
     return made
 
 
 @lru_cache(maxsize=4096)
 def compiled(made: Any, **params: Any) -> Any:
     return jax.jit(partial(made.bind, **params))
-
-
-def _abstract(*operands: Any, call: Call, **_: Any) -> list[Any]:
-    if any(not x.sharding.mesh.empty for x in operands if hasattr(x, "sharding")):  # types say where arrays are, too
-        return list(jax.make_jaxpr(partial(form, call=call))(*operands).out_avals)
-    return [jax.core.ShapedArray(shape, dtype) for shape, dtype in call.results()]
 
 
 _by_form = mlir.lower_fun(form, multiple_results=True)
@@ -180,7 +182,7 @@ def _mapped(operands: Sequence[Any], dims: Sequence[Any], *, call: Call) -> tupl
     return found, [0] * len(found)
 
 
-pass_p = primitive("agauss_pass", _by_form)
+pass_p = primitive("agauss_pass", form)
 # Not out of a function that JAX keeps, for then slices are not to be seen.
 mlir.register_lowering(pass_p, _lowered, platform="cpu", cacheable=False)
 batching.primitive_batchers[pass_p] = _mapped

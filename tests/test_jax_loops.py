@@ -135,6 +135,14 @@ def test_wide_narrow_long_and_empty_arrays_have_numpys_bits():
         assert_same(kl(jnp.asarray(long, np.float64)), ag.kl(long.astype(np.float64), long.astype(np.float64), axis=1))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_half_types_are_rounded_once(dtype):
+    """Sums in float64 go to a half type at once, as NumPy's: by float32 one of 16,384 would be off."""
+    m, v = (np.random.default_rng(0).normal(size=(3, 40_000)).astype(dtype) for _ in range(2))
+    gradient = jax.jit(jax.grad(lambda m, v: agj.nll(0.5, m, v, axis=None), (0, 1)))
+    assert_same(gradient(m[0], v), ag.nll_vjp(0.5, m[0], v, cotangent=1.0)[1:])
+
+
 def test_vmap_is_one_call_with_numpys_bits():
     keys = jax.random.split(jax.random.key(0), 5)
     own = [agj.key_of(key) for key in keys]

@@ -79,7 +79,7 @@ FAILED_PRECONDITION = 9
 ) = range(10)
 ADDRESS, WORD = range(2)
 PER_ARRAY = 6
-TOTALS = ("float32", "float64", "int32", "int64")
+TOTALS = ("float32", "float64", "int32", "int64", "float16", "bfloat16")
 MOST_WORDS = 512  # of a descriptor, which lies on the stack
 
 # The process's own vector of int64, which both functions read by the name of a symbol.

@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from agauss.backends.cpu.loops import call
-from agauss.backends.cpu.memory import pointer
+from agauss.backends.cpu.memory import pointer, store_bfloat16, store_half
 from agauss.backends.cpu.xla_frame import (
     ADDRESS,
     ADVISE,
@@ -288,6 +288,19 @@ def kernel_of(digest):
 
 
 @register_jitable
+def to_odd(x):
+    """x in float32: of the two numbers around it the odd one, so that to round this to float16 is to round x itself."""
+    y = np.float32(x)
+    if np.float64(y) == x or x != x:
+        return y
+    place = stack(1)
+    pointer(place, y)[0] = y
+    if half_word(place)[0] % 2 == 0:
+        half_word(place)[0] += np.int32(1 if abs(np.float64(y)) < abs(x) else -1)
+    return pointer(place, y)[0]
+
+
+@register_jitable
 def add_up(sums, total, rows, partials, kind):
     """The rows' sums, always adding neighbours, as `_pairwise` of backend.py does."""
     s = pointer(sums, 0.0)
@@ -306,8 +319,12 @@ def add_up(sums, total, rows, partials, kind):
             pointer(total, 0.0)[row] = s[first]
         elif kind == 2:
             half_word(total)[row] = np.int32(s[first])
-        else:
+        elif kind == 3:
             pointer(total, 0)[row] = np.int64(s[first])
+        elif kind == 4:
+            store_half(total, row, to_odd(s[first]))
+        else:
+            store_bfloat16(total, row, np.float32(s[first]))
 
 
 def make_handler(name):

@@ -183,6 +183,8 @@ def _mapped(operands: Sequence[Any], dims: Sequence[Any], *, call: Call) -> tupl
 
 
 pass_p = primitive("agauss_pass", form)
-# Not out of a function that JAX keeps, for then slices are not to be seen.
-mlir.register_lowering(pass_p, _lowered, platform="cpu", cacheable=False)
+try:  # not out of a function that JAX keeps, where slices are not to be seen
+    mlir.register_lowering(pass_p, _lowered, platform="cpu", cacheable=False)
+except TypeError:  # an older JAX, which keeps none
+    mlir.register_lowering(pass_p, _lowered, platform="cpu")
 batching.primitive_batchers[pass_p] = _mapped

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache as remembered
 from math import prod
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +27,8 @@ _table = np.zeros(frame.FIRST + 2 * _MOST_KERNELS, np.int64)
 _message = ctypes.create_string_buffer(
     b"agauss has no such kernel in this process: trace and compile the function here"
 )
-_known: dict[str, int] = {}  # kernels in the table, and their digests
+_known: set[str] = set()  # keys of the kernels in the table
+_adding = Lock()
 _functions: dict[str, kernels.Kernel] = {}
 
 
@@ -156,12 +158,12 @@ def attribute(
 
 def _digest(kernel: Any) -> int:
     """The number by which a call names a kernel, which the table has from now on."""
-    found = _known.get(kernel.key)
-    if found is None:
-        found = int(kernel.key[-15:], 16)
-        count = int(_table[frame.COUNT])
-        place = frame.FIRST + 2 * count
-        _table[place : place + 2] = found, kernel.address
-        _table[frame.COUNT] = count + 1  # last, for a call may be reading
-        _known[kernel.key] = found
+    found = int(kernel.key[-15:], 16)
+    with _adding:
+        if kernel.key not in _known:
+            _known.add(kernel.key)
+            count = int(_table[frame.COUNT])
+            place = frame.FIRST + 2 * count
+            _table[place : place + 2] = found, kernel.address
+            _table[frame.COUNT] = count + 1  # last, for a call may be reading
     return found

@@ -1,6 +1,6 @@
 """Arrays: which library one is of, and operands, which are of one library; the only file that lists array libraries.
 
-NumPy has Numba loops of its own, CuPy CUDA kernels, JAX and Dask what backends/jax.py and dask.py say. Every other
+NumPy has Numba loops of its own, CuPy CUDA kernels, JAX and Dask what backends/jax/ and dask.py say. Every other
 library with the array API standard, or one that array-api-compat completes, runs on the array-API form. Backends are
 imported when first needed.
 
@@ -109,6 +109,14 @@ class Library:
             arrays = [a.detach().cpu() for a in arrays]
         return [a.get() if type(a).__module__.startswith("cupy") else np.asarray(a) for a in arrays]
 
+    def halves(self, x: Array, first: Any, second: Any, axis: int) -> tuple[Array, Array]:
+        """Two slices of an array that are its halves along an axis."""
+        if self.name.startswith("jax"):
+            from agauss.backends.jax.backend import halves
+
+            return halves(x, first, second, axis)
+        return x[first], x[second]
+
     def summed_to(self, a: Array, shape: Sequence[int], dtype: DType) -> Array:
         """An array added up over the axes along which one of a shape was broadcast, in a dtype."""
         lead = a.ndim - len(shape)
@@ -154,7 +162,7 @@ def _reference(xp: Namespace, name: str) -> Callable[[], Backend]:
 
 def _traced(xp: Namespace, name: str) -> Callable[[], Backend]:
     def load() -> Backend:
-        from agauss.backends.jax import Traced
+        from agauss.backends.jax.backend import Traced
 
         return Traced(xp, name)
 
@@ -175,7 +183,7 @@ def _triangular(library: Library) -> Any:
     from agauss.backends.array_api.triangular import Triangular
 
     if library.name.startswith("jax"):
-        from agauss.backends.jax import solve_triangular
+        from agauss.backends.jax.backend import solve_triangular
 
         return Triangular(library.xp, solve_triangular)
     if library.name == "cupy":
@@ -245,7 +253,6 @@ def advice(backend: str, library: str) -> list[str]:
 
 ADVICE = {
     "torch": "agauss.integrations.torch takes tensors to the Numba loops and the CUDA kernels",
-    "jax": "under jax.jit it is fused; agauss.integrations.jax has a path to the Numba loops",
 }
 
 

@@ -182,7 +182,7 @@ def halves(parameters: Any, axis: int, name: str = "parameters") -> tuple[Any, A
     if library is not NUMPY or parameters.dtype not in SINGLE_OR_DOUBLE:
         floating(name, parameters.dtype)
     first, second = slices_of(axis, tuple(parameters.shape), name)
-    return parameters[first], parameters[second]
+    return library.halves(parameters, first, second, axis)
 
 
 @remembered

@@ -269,12 +269,6 @@ results or gradients come back, and for tensors, whose memory and options pass t
 call into C++, and so are the operations of a peer.""",
     ),
     (
-        "JAX makes a block's words for each of its normals.",
-        lambda row: row.work == "training step on JAX",
-        """XLA on a CPU makes one vector loop only where an element has one result, so the words are made again for
-each of a block's four normals. `host` calls the Numba loops instead.""",
-    ),
-    (
         "Rows of four elements.",
         lambda row: row.shape == "1000000x8",
         """Mean and log-variance alternate every 16 bytes. They are copied to a tile an element at a time before the

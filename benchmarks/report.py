@@ -126,7 +126,7 @@ def training_step(rounds: int) -> Seconds:
         "agauss, NumPy, outputs kept": partial(common.OURS["forward and backward"], a),
         **{
             f"agauss, {name}": common.BACKENDS[name]("forward and backward", "float32", MAIN)
-            for name in ("torch", "jax", "jax host")
+            for name in ("torch", "jax")
         },
         "agauss, torch, sample() and kl()": separate(),
         **{

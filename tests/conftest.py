@@ -105,3 +105,17 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log)
+
+
+@pytest.fixture(params=["loops", "form"])
+def way(request, monkeypatch):
+    """How passes on JAX arrays are compiled: by the loops, as on the CPU, or as where XLA cannot call them."""
+    if request.param == "form":
+        from agauss.backends.jax import primitive
+
+        monkeypatch.setattr(primitive, "registered", lambda: False)
+        primitive.compiled.cache_clear()
+        yield "form"
+        primitive.compiled.cache_clear()
+    else:
+        yield "loops"

@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from cases import CALLS as EVERY
 from cases import METHODS, RICH
 
@@ -20,8 +19,6 @@ def inputs(dtype=np.float32):
 
 SOME = ("q.sample_and_kl", "q.kl", "q.nll", "q.std and var")  # XLA compiles long
 CALLS = {**RICH, "kl_prior of everything": EVERY["kl_prior of everything"], **{name: METHODS[name] for name in SOME}}
-PLACES = {"here": agj, "host": agj.host}
-places = pytest.mark.parametrize("place", PLACES)
 
 
 def assert_close(got, want, ulps=4):

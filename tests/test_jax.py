@@ -1,4 +1,4 @@
-"""agauss.integrations.jax: under jit, grad, jvp, vmap and sharding, and by the loops on the host."""
+"""agauss.integrations.jax: under jit, grad, jvp, vmap and sharding."""
 
 import math
 import os
@@ -13,7 +13,7 @@ import pytest
 import torch
 from cases import arrays, as_tuple
 from jax.test_util import check_grads
-from jax_calls import CALLS, PLACES, D, assert_close, inputs, places
+from jax_calls import CALLS, D, assert_close, inputs
 from quick import nightly_unless
 
 import agauss as ag
@@ -21,21 +21,20 @@ from agauss import ops
 from agauss.integrations import jax as agj
 
 
-def test_every_function_is_here_and_on_the_host():
+def test_every_function_is_here():
     assert set(ops.FUNCTIONS) < set(agj.__all__)
     for name, function in ops.FUNCTIONS.items():
-        assert getattr(agj, name).__wrapped__ is getattr(agj.host, name).__wrapped__ is function
+        assert getattr(agj, name).__wrapped__ is function
 
 
 @pytest.mark.in_turn(3)
-@places
 @pytest.mark.parametrize("name", CALLS)
-def test_values_are_those_of_numpy_under_jit(place, name):
+def test_values_are_those_of_numpy_under_jit(way, name):
     call, given = CALLS[name], {key: arrays()[key] for key in CALLS[name].used}
-    found = as_tuple(jax.jit(lambda a: call(PLACES[place], a))(given))
+    found = as_tuple(jax.jit(lambda a: call(agj, a))(given))
     for got, want in zip(found, as_tuple(call(ag, given)), strict=True):
         assert isinstance(got, jax.Array)
-        if place == "host":
+        if way == "loops":
             np.testing.assert_array_equal(got, want)
         else:
             assert_close(got, want)  # sums of up to 24, and XLA's exp
@@ -43,21 +42,20 @@ def test_values_are_those_of_numpy_under_jit(place, name):
 
 @pytest.fixture
 def x64():
-    """For all threads: a callback's own has not the context of its caller."""
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", False)
+    with jax.enable_x64(True):
+        yield
 
 
-@places
 @pytest.mark.parametrize(
     "name", nightly_unless(lambda name: name == "q.nll", CALLS, slow=lambda name: name in ("kl", "sample"))
 )
-def test_gradients_and_theirs_are_the_slopes(place, name, x64):
-    modes = ("fwd", "rev") if place == "here" else ("rev",)
+@pytest.mark.usefixtures("way", "x64")
+def test_gradients_and_theirs_are_the_slopes(name):
     call, made = CALLS[name], arrays("float64")
-    function = jax.jit(lambda *a: call(PLACES[place], dict(zip(call.used, a, strict=True))))
-    check_grads(function, [jnp.asarray(made[key]) for key in call.used], order=2, modes=modes, rtol=1e-6, atol=1e-6)
+    function = jax.jit(lambda *a: call(agj, dict(zip(call.used, a, strict=True))))
+    check_grads(
+        function, [jnp.asarray(made[key]) for key in call.used], order=2, modes=("fwd", "rev"), rtol=1e-6, atol=1e-6
+    )
 
 
 def plain(parameters, eps):
@@ -67,21 +65,21 @@ def plain(parameters, eps):
     return mean + jnp.exp(logvar / 2) * eps, 0.5 * jnp.sum(mean**2 + jnp.exp(logvar) - 1 - logvar, axis=(1, 2))
 
 
-@places
-def test_gradient_hessian_and_product_are_those_of_the_plain_form(place, x64):
+@pytest.mark.usefixtures("way", "x64")
+def test_gradient_hessian_and_product_are_those_of_the_plain_form():
     parameters = inputs(np.float64)[-1]
     eps = ag.random.normal((3, 4, 2), rng=7, dtype="float64")
 
     def ours(p):
-        z, kl = PLACES[place].sample_and_kl(p, rng=7)
+        z, kl = agj.sample_and_kl(p, rng=7)
         return jnp.sum(z**3) + jnp.sum(kl**2)
 
     def theirs(p):
         z, kl = plain(p, eps)
         return jnp.sum(z**3) + jnp.sum(kl**2)
 
-    def product(f):  # a custom_vjp has no jvp
-        return lambda p: jax.jvp(f, (p,), (p + 1,)) if place == "here" else f(p)
+    def product(f):
+        return lambda p: jax.jvp(f, (p,), (p + 1,))
 
     for of in (jax.grad, jax.hessian, product):
         got, want = jax.jit(of(ours))(parameters), jax.jit(of(theirs))(parameters)
@@ -169,15 +167,14 @@ def test_a_point_stays_one():
 # Transformations
 
 
-@places
-def test_vmap_is_a_loop(place):
-    m = PLACES[place]
+@pytest.mark.usefixtures("way")
+def test_vmap_is_a_loop():
     x, mean, logvar, *_, p = inputs()
     for call, args, axes in (
-        (lambda u, v: m.kl(u, v, axis=0), (mean, logvar), (0, 0)),
-        (lambda x, u: m.nll(x, u, 0.5), (x, mean[0]), (0, None)),
-        (m.std, (logvar,), (1,)),
-        (lambda p: m.sample(p, p, rng=7), (p,), (0,)),
+        (lambda u, v: agj.kl(u, v, axis=0), (mean, logvar), (0, 0)),
+        (lambda x, u: agj.nll(x, u, 0.5), (x, mean[0]), (0, None)),
+        (agj.std, (logvar,), (1,)),
+        (lambda p: agj.sample(p, p, rng=7), (p,), (0,)),
     ):
         call = jax.jit(call)
         got = jax.vmap(call, in_axes=axes)(*args)
@@ -187,13 +184,15 @@ def test_vmap_is_a_loop(place):
             np.testing.assert_allclose(got[i], one, rtol=1e-6, atol=1e-6)
 
 
-def test_shards_have_the_bits_of_the_whole():
-    """On four devices that XLA makes of this CPU: cut by batch, where no data moves, and by an event axis."""
+def test_shards_have_the_noise_of_the_whole():
+    """On four devices that XLA makes of this CPU: cut by batch, where no data moves, and by an event axis. They take
+    the form, and a device's own part by shard_map or pmap the loops."""
     code = """
         import jax, numpy as np, agauss as ag
         from jax.sharding import NamedSharding, PartitionSpec as P
         from agauss.integrations import jax as agj
-        mesh = jax.make_mesh((4,), ("devices",))
+        auto = jax.sharding.AxisType.Auto
+        mesh = jax.make_mesh((4,), ("devices",), axis_types=(auto,))
         p = np.random.default_rng(0).normal(size=(8, 8, 64)).astype(np.float32)
         step = jax.jit(lambda p, key: agj.sample_and_kl(p, rng=key))
         key = jax.random.key(7)
@@ -202,13 +201,26 @@ def test_shards_have_the_bits_of_the_whole():
         for spec in (P("devices"), P(None, None, "devices")):
             cut = jax.device_put(p, NamedSharding(mesh, spec))
             z_cut, kl_cut = step(cut, key)
-            np.testing.assert_array_equal(z_cut, z)
+            np.testing.assert_allclose(z_cut, z, rtol=1e-6, atol=1e-6)  # XLA's exp
+            np.testing.assert_array_equal(step(0 * cut, key)[0], step(0 * p, key)[0])
             np.testing.assert_allclose(kl_cut, kl, rtol=1e-6)
             assert tuple(z_cut.sharding.spec)[: len(spec)] == tuple(spec)
             grad = jax.jit(jax.grad(lambda p: agj.sample_and_kl(p, rng=key)[1].sum()))(cut)
             np.testing.assert_allclose(grad[:, :4], p[:, :4], rtol=1e-6)
             text = step.lower(cut, key).compile().as_text()
             assert "all-gather" not in text and "all-to-all" not in text
+        each = lambda p: agj.sample_and_kl(p, rng=7)
+        mapped = jax.jit(jax.shard_map(each, mesh=mesh, in_specs=P("devices"), out_specs=P("devices")))
+        gradient = jax.jit(jax.shard_map(
+            jax.grad(lambda p: agj.sample_and_kl(p, rng=7)[1].sum()),
+            mesh=mesh, in_specs=P("devices"), out_specs=P("devices"),
+        ))
+        for found in (mapped(p), [x.reshape(-1, *x.shape[2:]) for x in jax.pmap(each)(p.reshape(4, 2, 8, 64))]):
+            for k in range(0, 8, 2):
+                for got, want in zip(found, ag.sample_and_kl(p[k : k + 2], rng=7)):
+                    np.testing.assert_array_equal(got[k : k + 2], want)
+        kl_vjp = ag.sample_and_kl_vjp(p, cotangent=(0.0, 1.0), rng=7)
+        np.testing.assert_array_equal(gradient(p), kl_vjp)
         print("done")
     """
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
@@ -216,16 +228,6 @@ def test_shards_have_the_bits_of_the_whole():
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=environment
     )
     assert found.stdout == "done\n", found.stderr
-
-
-def test_the_host_is_called_from_compiled_code():
-    p = inputs()[-1]
-    text = str(jax.make_jaxpr(lambda p: agj.host.sample_and_kl(p, rng=7))(p))
-    assert "pure_callback" in text
-    step = jax.jit(lambda p, key: agj.host.DiagonalGaussianDistribution(p).sample_and_kl(key))
-    for seed in (1, 2):
-        for got, want in zip(step(p, jax.random.key(seed)), ag.sample_and_kl(np.asarray(p), rng=seed), strict=True):
-            np.testing.assert_array_equal(got, want)
 
 
 # Bad input
@@ -262,7 +264,6 @@ def test_bad_input_is_told_what_it_should_have_been():
         (lambda: agj.kl(a, a[:, :3]), ValueError, "logvar must broadcast against mean"),
         (lambda: D(a[:, :3]), ValueError, "parameters must have an even extent"),
         (lambda: D(torch.ones(2, 4)).sample(jax.random.key(0)), TypeError, "parameters must be an array of JAX"),
-        (lambda: agj.host.kl(a, torch.ones(2, 4)), TypeError, "logvar must be an array of JAX or NumPy"),
     )
     for call, kind, says in cases:
         with pytest.raises(kind, match=says):
@@ -278,12 +279,6 @@ def test_numpy_arrays_are_constants():
 def test_a_fresh_sample_outside_a_trace_is_fresh():
     zeros = jnp.zeros(3)
     assert (agj.sample(zeros, zeros, rng=None) != agj.sample(zeros, zeros, rng=None)).any()
-
-
-def test_the_host_is_refused_where_jax_computes_elsewhere(monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    with pytest.raises(ValueError, match="host must be used on the CPU alone; got gpu"):
-        agj.host.kl(jnp.zeros(2), jnp.zeros(2))
 
 
 def test_without_jax_the_extra_is_named():

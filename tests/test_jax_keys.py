@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax_calls import PLACES, D, inputs, places
+from jax_calls import D, inputs
 
 import agauss as ag
 from agauss.integrations import jax as agj
@@ -74,16 +74,15 @@ def test_split_keys_have_noise_of_their_own():
 
 @pytest.mark.parametrize("rng", [2**31, 2**40 + 2**31, Key(2**64 - 1, 2**32 - 1)])
 @pytest.mark.parametrize("index", [None, range(2**33, 2**33 + 3), [2**63 + 1, 0, 5], np.array([2**33, 1, 2])])
-def test_keys_and_ids_of_64_bits_reach_the_host_without_x64(rng, index):
+def test_keys_and_ids_of_64_bits_reach_the_loops_without_x64(rng, index):
     _, mean, logvar, *_ = inputs()
     want = ag.sample(np.asarray(mean), np.asarray(logvar), rng=rng, index=index)
-    np.testing.assert_array_equal(agj.host.sample(mean, logvar, rng=rng, index=index), want)
-    np.testing.assert_array_equal(jax.jit(lambda m, v: agj.host.sample(m, v, rng=rng, index=index))(mean, logvar), want)
+    np.testing.assert_array_equal(agj.sample(mean, logvar, rng=rng, index=index), want)
+    np.testing.assert_array_equal(jax.jit(lambda m, v: agj.sample(m, v, rng=rng, index=index))(mean, logvar), want)
 
 
-@places
-def test_a_point_takes_a_key_of_jax_and_draws_nothing(place):
-    q = PLACES[place].DiagonalGaussianDistribution(inputs()[-1], deterministic=True)
+def test_a_point_takes_a_key_of_jax_and_draws_nothing():
+    q = agj.DiagonalGaussianDistribution(inputs()[-1], deterministic=True)
     np.testing.assert_array_equal(q.sample(jax.random.key(0)), q.mean)
     np.testing.assert_array_equal(q.sample_and_kl(jax.random.key(0))[0], q.mean)
     with pytest.raises(TypeError, match="rng must be None, an int"):
@@ -125,12 +124,12 @@ def samples_of(ids):
     return ag.sample(np.zeros((3, 5), np.float32), 0.0, rng=7, index=np.array(ids, np.uint64))
 
 
-@places
 @pytest.mark.parametrize("wide", [False, True])
-def test_traced_ids_are_taken_modulo_two_to_the_64(place, wide):
+@pytest.mark.usefixtures("way")
+def test_traced_ids_are_taken_modulo_two_to_the_64(wide):
     jax.config.update("jax_enable_x64", wide)
     try:
-        draw = jax.jit(lambda ids: PLACES[place].sample(jnp.zeros((3, 5), jnp.float32), 0.0, rng=7, index=ids))
+        draw = jax.jit(lambda ids: agj.sample(jnp.zeros((3, 5), jnp.float32), 0.0, rng=7, index=ids))
         below = np.array([-1, 2, -128], np.int32)
         np.testing.assert_array_equal(draw(below), samples_of([2**64 - 1, 2, 2**64 - 128]))
         np.testing.assert_array_equal(draw(WORDS), samples_of(IDS))
@@ -149,10 +148,10 @@ def test_words_of_narrow_integers_are_those_of_their_64_bits(dtype):
     np.testing.assert_array_equal(high, whole >> np.uint64(32))
 
 
-@places
-def test_words_of_ids_are_mapped_and_differentiated(place):
+@pytest.mark.usefixtures("way")
+def test_words_of_ids_are_mapped_and_differentiated():
     def one(v, words):
-        z = PLACES[place].sample(jnp.zeros((1, 5), jnp.float32), v[None], rng=7, index=words[None])
+        z = agj.sample(jnp.zeros((1, 5), jnp.float32), v[None], rng=7, index=words[None])
         return z.sum(), z[0]
 
     slopes = jax.jit(jax.vmap(jax.grad(one, has_aux=True)))
@@ -161,13 +160,12 @@ def test_words_of_ids_are_mapped_and_differentiated(place):
     np.testing.assert_allclose(slope, samples_of(IDS) / 2, rtol=1e-6)
 
 
-@places
-def test_ids_of_64_bits_where_jax_has_none_are_refused(place):
+def test_ids_of_64_bits_where_jax_has_none_are_refused():
     """Made while x64 was on: 32 bits of them would be lost."""
     with jax.enable_x64(True):
         ids = jnp.asarray(IDS)
     with pytest.raises(TypeError, match="index must have a dtype of 32 bits while 64 are not enabled; got uint64"):
-        PLACES[place].sample(jnp.zeros((3, 5)), 0.0, rng=7, index=ids)
+        agj.sample(jnp.zeros((3, 5)), 0.0, rng=7, index=ids)
 
 
 @pytest.mark.parametrize(
@@ -187,12 +185,12 @@ def test_blocks_far_off_have_the_noise_of_numpy(options):
 # Keys of agauss under transformations
 
 
-@places
-def test_a_key_is_an_argument_like_any_other(place):
+@pytest.mark.usefixtures("way")
+def test_a_key_is_an_argument_like_any_other():
     zeros = np.zeros((2, 3), np.float32)
 
     def draw(v, key):
-        z = PLACES[place].sample(0.0, v, rng=key)
+        z = agj.sample(0.0, v, rng=key)
         return z.sum(), z
 
     slope, z = jax.jit(jax.grad(draw, has_aux=True))(zeros, WIDE_KEY)

@@ -1,14 +1,13 @@
 """JAX: agauss's functions, and its distribution as a pytree, for jit, grad, jvp, vmap and sharding; knows no formula.
 
-They run in the array-API form, which XLA fuses. A Key is a pytree too, once this is imported. The functions of `host`
-are an alternative on the CPU: they call the Numba loops from compiled code, and have gradients but no jvp of their own.
+A Key is a pytree too, once this is imported. On the CPU compiled code calls the Numba loops; elsewhere XLA fuses the
+array-API form (backends/jax/).
 """
 
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
-from types import SimpleNamespace
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,7 +82,7 @@ def _as_array(name: str, x: Any) -> Any:
 
 
 def _traced(op: Callable[..., Any]) -> Callable[..., Any]:
-    """An operation of agauss on JAX's arrays; backends/jax.py has the derivatives."""
+    """An operation of agauss on JAX's arrays; backends/jax/ has the derivatives."""
 
     @wraps(op)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -91,71 +90,6 @@ def _traced(op: Callable[..., Any]) -> Callable[..., Any]:
         return op(*arrays, **options)
 
     return call
-
-
-def _on_host(op: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., Any]:
-    """An operation of agauss by the Numba loops, which compiled code calls back, for its gradient as well."""
-
-    @wraps(op)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        arrays, options = _given(op, args, kwargs)
-        if jax.default_backend() != "cpu":
-            raise ValueError(f"host must be used on the CPU alone; got {jax.default_backend()}: use this module's own")
-        key, index = options.pop("rng", None), options.pop("index", None)
-        # Ids that are known stay out of JAX, which has 64 bits only where it is told so.
-        known, index = (None, index) if isinstance(index, jax.Array) else (index, None)
-        numbers = {place: a for place, a in enumerate(arrays) if not isinstance(a, jax.Array)}
-
-        def run(function: Any, kind: Any, arrays: Sequence[Any], key: Any, index: Any, more: Any = None) -> Any:
-            """agauss's function of the arrays, and of the numbers among them."""
-            given, own = iter(arrays), dict(options)
-            primals = [numbers[k] if k in numbers else kind(next(given)) for k in range(len(arrays) + len(numbers))]
-            if key is not None:
-                own["rng"] = jax.tree.map(kind, key)
-            if index is not None:
-                own["index"] = _modulo(kind(index))
-            elif known is not None:
-                own["index"] = known
-            if more is not None:
-                own["cotangent"] = kind(more) if not isinstance(more, (tuple, list)) else tuple(map(kind, more))
-            found = function(*primals, **own)
-            if more is None or not numbers:
-                return found
-            return tuple(g for k, g in enumerate(found) if k not in numbers)
-
-        def called_back(function: Any) -> Any:
-            """A callback, whose derivatives beyond the one that agauss has are those of the array-API form."""
-            form = partial(run, function, jnp.asarray)
-
-            @jax.custom_jvp  # type: ignore[untyped-decorator]
-            def called(*operands: Any) -> Any:
-                shapes = jax.eval_shape(form, *operands)
-                return jax.pure_callback(
-                    partial(run, function, np.asarray), shapes, *operands, vmap_method="sequential"
-                )
-
-            called.defjvp(partial(jax.jvp, form))
-            return called
-
-        def backward(operands: Any, cotangent: Any) -> Any:
-            found = called_back(vjp)(*operands, cotangent)
-            return list(found) if isinstance(found, (tuple, list)) else [found], *map(_no_gradient, operands[1:])
-
-        forward = called_back(op)
-        value = jax.custom_vjp(forward)
-        value.defvjp(lambda *operands: (forward(*operands), operands), backward)
-        return value([a for a in arrays if isinstance(a, jax.Array)], key, index)
-
-    return call
-
-
-def _modulo(index: Any) -> Any:
-    """Sample ids as they are, but negative ones modulo 2^64 once they are NumPy's, which would be refused."""
-    return index.astype(np.uint64) if isinstance(index, np.ndarray) and index.ndim == 1 else index
-
-
-def _no_gradient(integers: Any) -> Any:
-    return jax.tree.map(lambda x: np.zeros(np.shape(x), jax.dtypes.float0), integers)
 
 
 FUNCTIONS = {name: _traced(function) for name, function in ops.FUNCTIONS.items()}
@@ -221,12 +155,6 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         return self
 
 
-class _OnHost(DiagonalGaussianDistribution):
-    """``agauss.DiagonalGaussianDistribution`` on the functions of ``host``."""
-
-    __slots__ = ()
-
-
 def _key_words(key: Key) -> tuple[Any, None]:
     """JAX takes Python's integers for words with a sign."""
     return tuple(np.uint32(w) if isinstance(w, int) else w for w in key.words()), None
@@ -234,17 +162,8 @@ def _key_words(key: Key) -> tuple[Any, None]:
 
 jax.tree_util.register_pytree_node(Key, _key_words, lambda _, words: Key.of_words(*words))
 jax.tree_util.register_pytree_node_class(DiagonalGaussianDistribution)
-jax.tree_util.register_pytree_node_class(_OnHost)
-host = _OnHost._ops = SimpleNamespace(
-    **{
-        name: _on_host(function, ops.VJPS[function]) if function in ops.VJPS else FUNCTIONS[name]
-        for name, function in ops.FUNCTIONS.items()
-    },
-    sample_and_kl_of=_on_host(ops.sample_and_kl_of, ops.sample_and_kl_of_vjp),
-    DiagonalGaussianDistribution=_OnHost,
-)
 
-_names = sorted([*FUNCTIONS, "DiagonalGaussianDistribution", "host", "key_of"])
+_names = sorted([*FUNCTIONS, "DiagonalGaussianDistribution", "key_of"])
 if TYPE_CHECKING:  # type checkers see agauss's own signatures
     from agauss.ops import *  # noqa: F403
 else:

@@ -194,12 +194,11 @@ def _torch(work: str, dtype: str, shape: str) -> Call:
     return step
 
 
-def _jax(work: str, dtype: str, shape: str, host: bool = False) -> Call:
-    """Under jit; on `host`, callbacks to the loops."""
+def _jax(work: str, dtype: str, shape: str) -> Call:
+    """Under jit."""
     jax = imported("jax")
     jax.config.update("jax_enable_x64", True)  # every dtype here is explicit
     module = imported("agauss.integrations.jax")
-    module = module.host if host else module
     a = inputs(shape, dtype, jax.numpy, module=module, fills=False)
     if work == "forward and backward":
 
@@ -248,7 +247,6 @@ BACKENDS: dict[str, Callable[[str, str, str], Call]] = {
     "array-api torch": partial(_array_api, "torch"),
     "torch": _torch,
     "jax": _jax,
-    "jax host": partial(_jax, host=True),
     "cupy": _cupy,
 }
 

@@ -235,6 +235,9 @@ def normals(xp: Any, n: Noise, shape: Shape, like: Array, of_blocks: Callable[..
     size = prod(shape)
     if size == 0:
         return xp.zeros(shape, dtype=like.dtype, **where)
+    if n.strides is not None and n.strides[:1] == (0,):  # the same along the first axis, as JAX maps it
+        one = normals(xp, n._replace(strides=n.strides[1:]), shape[1:], like, of_blocks)
+        return xp.broadcast_to(one, shape)
     if n.strides is not None and n.index is None and n.start >= 0 and n.strides == row_major(shape):
         first, rest = divmod(n.start, prod(shape[1:]))
         if rest == 0:  # whole samples, whose ids are fewer than their elements
@@ -247,7 +250,7 @@ def normals(xp: Any, n: Noise, shape: Shape, like: Array, of_blocks: Callable[..
         return xp.reshape(of_blocks(m, n, low, high, bits, like)[:size], shape)
 
     events = prod(shape[1:])
-    id_low, id_high = _id_words(m, n.index)
+    id_low, id_high = id_words(m, n.index)
     # The sample's first element is id * events modulo 2^64, its block and its place there the quotient and the rest.
     events_low, events_high = m.word(events & MASK32), m.word(events >> 32)
     high, low = m.mulhilo(id_low, events_low)
@@ -291,7 +294,7 @@ def _elements(n: Noise, shape: Shape) -> np.ndarray:
     return elements.ravel()
 
 
-def _id_words(m: Words, index: Array) -> tuple[Array, Array]:
+def id_words(m: Words, index: Array) -> tuple[Array, Array]:
     """The lower and upper words of sample ids, NumPy's or the library's own."""
     if isinstance(index, np.ndarray):
         ids = index.astype(np.uint64)

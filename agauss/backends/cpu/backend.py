@@ -32,7 +32,7 @@ def run(
         results = list(outs)
         sinks = [_apart(out, arrays) for out in results]
         shared = not {address(a) for a in sinks if a is not None}.isdisjoint(map(address, arrays))
-    loop = _prepare(
+    loop = prepare(
         work,
         tuple(map(_form, arrays)),
         tuple([None if a is None else _form(a) for a in sinks]),
@@ -62,11 +62,11 @@ def plan(
 ) -> "Planned | None":
     """The pass for arrays of the same forms as these."""
     if outs is None:
-        sinks = [None if t is None else (work.shape, _row_major_bytes(work.shape, t), np.dtype(t)) for t in work.dtypes]
+        sinks = [None if t is None else (work.shape, row_major_bytes(work.shape, t), np.dtype(t)) for t in work.dtypes]
     else:
         sinks = [None if out is None else _form(out) for out in outs]
     strides = None if noise is None else row_major(work.shape)
-    loop = _prepare(work, tuple(map(_form, arrays)), tuple(sinks), strides, False, False)
+    loop = prepare(work, tuple(map(_form, arrays)), tuple(sinks), strides, False, False)
     return None if loop is None or loop.tasks == 0 else Planned(loop, work, max([a.itemsize for a in arrays]))
 
 
@@ -166,7 +166,7 @@ class Loop(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _prepare(
+def prepare(
     work: Pass,
     sources: tuple[Form, ...],
     sinks: tuple[Form | None, ...],
@@ -247,7 +247,7 @@ def _form(a: np.ndarray) -> Form:
     return a.shape, a.strides, a.dtype
 
 
-def _row_major_bytes(shape: Shape, dtype: DType) -> Shape:
+def row_major_bytes(shape: Shape, dtype: DType) -> Shape:
     return (
         np.empty(shape, dtype).strides
         if 0 in shape

@@ -31,7 +31,8 @@ class LoopSpec(NamedTuple):
 class Kernel:
     """Machine code, called without the GIL: of a kernel with the descriptor's address and a range of tasks."""
 
-    def __init__(self, function: cache.Function, arguments: int) -> None:
+    def __init__(self, key: str, function: cache.Function, arguments: int) -> None:
+        self.key = key
         self.address, self._owner = function
         self.call = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)(self.address)
 
@@ -100,7 +101,7 @@ def _make(
             compiled = make(key)
             cache.save(key, compiled)
             function = cache.Function(compiled.address, compiled)
-    found = known[spec] = Kernel(function, arguments)
+    found = known[spec] = Kernel(key, function, arguments)
     return found
 
 

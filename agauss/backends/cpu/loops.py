@@ -42,7 +42,7 @@ from agauss.backends.cpu.memory import (
     target,
 )
 from agauss.backends.cpu.normals import load_noise
-from agauss.backends.cpu.vectors import BYTES, put_vector
+from agauss.backends.cpu.vectors import BYTES, Vector, put_vector, vector_at
 from agauss.maths import formulas, noise, parts
 from agauss.maths.sums import CHUNK, LANES, TILE
 
@@ -242,15 +242,54 @@ def put_sum(d, place, total, x):
         pointer(d[SUMS], np.float64(0))[place] = total
 
 
+@intrinsic
+def sums_by_fours(typing_context, values):
+    """Of rows of four that stand one after the other, each one's sum in float64."""
+    result = Vector(types.float64, values.count // 4)
+
+    def codegen(context, builder, signature, args):
+        of, i32 = context.get_value_type(result), ir.IntType(32)
+        total = None
+        for column in range(4):
+            places = ir.Constant(ir.VectorType(i32, of.count), list(range(column, values.count, 4)))
+            term = builder.shuffle_vector(args[0], args[0], places)
+            term = term if term.type == of else builder.fpext(term, of)
+            total = term if total is None else builder.fadd(total, term)
+        return total
+
+    return result(values), codegen
+
+
+@intrinsic
+def in_dtype(typing_context, values, x):
+    """A vector of float64 rounded to x's dtype."""
+    result = values.of(x)
+
+    def codegen(context, builder, signature, args):
+        of = context.get_value_type(result)
+        return args[0] if args[0].type == of else builder.fptrunc(args[0], of)
+
+    return result(values, x), codegen
+
+
 @register_jitable
 def put_short_sums(d, task, values, n, x):
     """The sum of each of the rows whose elements the values are."""
-    columns = d[COLUMNS]
-    for row in range(n // columns):
+    columns, first = d[COLUMNS], task * (TILE // d[COLUMNS])
+    done = 0
+    if columns == 4:
+        done = n // 16 * 4
+        for row in range(0, done, 4):
+            totals = sums_by_fours(vector_at(values, row * 4, 16))
+            if d[FINAL]:
+                put_vector(pointer(d[SUMS], x), first + row, in_dtype(totals, x))
+            else:
+                put_vector(pointer(d[SUMS], np.float64(0)), first + row, totals)
+    for row in range(done, n // columns):
         total = 0.0
         for i in range(row * columns, (row + 1) * columns):
             total += values[i]
-        put_sum(d, task * (TILE // columns) + row, total, x)
+        put_sum(d, first + row, total, x)
 
 
 def make_loop(name, spec):

@@ -20,7 +20,8 @@ from agauss.backends.cpu.descriptor import (
     STORAGE,
     STRIDES,
 )
-from agauss.backends.cpu.vectors import Vector, vector_pointer
+from agauss.backends.cpu.mathlib import like
+from agauss.backends.cpu.vectors import Vector, put_vector, vector_at, vector_pointer
 from agauss.maths.sums import TILE
 
 WIDEST = 32  # the lanes of a vector are as many or fewer
@@ -181,6 +182,10 @@ def has_short_rows(d, array, column, n):
 
 @register_jitable
 def copy_by_columns(source, source_row, source_column, sink, sink_row, sink_column, columns, rows):
+    if columns == 4 and source_column == 1 and sink_column == 1:
+        for row in range(rows):
+            put_vector(sink, row * sink_row, vector_at(source, row * source_row, 4))
+        return
     for column in range(columns):
         for row in range(rows):
             sink[row * sink_row + column * sink_column] = source[row * source_row + column * source_column]
@@ -189,9 +194,9 @@ def copy_by_columns(source, source_row, source_column, sink, sink_row, sink_colu
 @register_jitable
 def element(address, i, storage, x):
     if storage == FLOAT16:
-        return mathlib.like(load_half(address, i), x)
+        return like(load_half(address, i), x)
     if storage == BFLOAT16:
-        return mathlib.like(load_bfloat16(address, i), x)
+        return like(load_bfloat16(address, i), x)
     return pointer(address, x)[i]
 
 

@@ -32,8 +32,8 @@ def log_ratio(m, logvar, logvar2):
 
 def carried(m, y, rest, slope):
     """y + rest * slope, and y where that is infinite already."""
-    zero, infinite = m.like(0.0, y), m.infinite(y)
-    return y + m.where(infinite, zero, rest) * m.where(infinite, zero, slope)
+    zero, over = m.like(0.0, y), m.infinite(y)
+    return y + m.where(over, zero, rest) * m.where(over, zero, slope)
 
 
 def spread(m, logvar, logvar2):

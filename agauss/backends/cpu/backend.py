@@ -201,7 +201,7 @@ def _prepare(
         tuple([kind for _, kind, _, _ in work.bounds]),
         _two(positions),
         _two([position - work.cotangents for position in positions]) if work.cotangents else (-1, -1),
-        is_calm(work),
+        is_calm(work.term, work.bounds),
         work.summed,
     )
     found = plans.layout_of(shape, axes, tuple(entries), indexed, work.total == compute)

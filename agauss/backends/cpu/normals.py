@@ -22,8 +22,9 @@ from agauss.backends.cpu.descriptor import (
     STRIDES,
 )
 from agauss.backends.cpu.memory import SCRATCH, advance, pointer
-from agauss.backends.cpu.vectors import Vector, put_vector, splat, vector_at, vector_pointer, width_of
+from agauss.backends.cpu.vectors import put_vector, vector_at, vector_pointer, width_of
 from agauss.maths import noise
+
 
 @register_jitable
 def generate(d, element, n, scratch, x):

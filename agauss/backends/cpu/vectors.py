@@ -182,4 +182,3 @@ def width_of(typing_context, x):
         return context.get_constant(types.int64, width.literal_value)
 
     return width(x), codegen
-

@@ -40,6 +40,24 @@ if not _typing.TYPE_CHECKING:  # type checkers go by the imports
     __all__ = _names
 
 
+def _overview() -> str:
+    """What there is, by kinds: help() lists it by the alphabet."""
+    without = [name for name, function in ops.FUNCTIONS.items() if function not in ops.VJPS]
+    kinds = {"Distributions": [name for name in _others if name[0].isupper()]}
+    for file in ops.FILES:
+        names = [name for name in file.__all__ if not name.endswith("_vjp")]
+        kinds[file.__name__.rpartition(".")[2].capitalize()] = names
+    kinds["Gradients"] = ["vjp", f"and the *_vjp of each function but sample_block, {', '.join(without)}"]
+    kinds["Noise"] = [f"random.{name}" for name in random.__all__]
+    kinds["Reports"] = ["explain", "show_versions"]
+    kinds["The rest of a VAE"] = ["help(agauss.vae)"]
+    return "\n".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
+
+
+if __doc__:  # which -OO leaves out
+    __doc__ += "\n" + _overview()
+
+
 def __dir__() -> list[str]:
     return [*_names, "__version__", "vae"]
 

@@ -1,4 +1,4 @@
-"""Keys, and all that `rng` may be; docs/numerics.md says what a key decides. No kernel depends on it."""
+"""Keys, and all that `rng` may be; docs/noise.md says what a key decides. No kernel depends on it."""
 
 import os
 from functools import cached_property

@@ -63,7 +63,7 @@ def normal(
     """Standard normal noise: the eps of ``sample``, the same on every device and for any number of threads.
 
     Element e of the array, counted in C order, is a function of the key, of e and of the dtype's width
-    (docs/numerics.md). So a longer array begins with a shorter one's numbers.
+    (docs/noise.md). So a longer array begins with a shorter one's numbers.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def bits(
     """Random integers of all their bits: Philox's words, in the order of the elements.
 
     As uint32, element e is word e mod 4 of block e div 4. As uint64, it is words 2(e mod 2), the lower half, and
-    2(e mod 2) + 1 of block e div 2 (docs/numerics.md).
+    2(e mod 2) + 1 of block e div 2 (docs/noise.md).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""An implementation of docs/numerics.md that shares nothing with the library's, and keys to try it with."""
+"""An implementation of docs/noise.md that shares nothing with the library's, and keys to try it with."""
 
 import numpy as np
 from mpmath import mp, mpf

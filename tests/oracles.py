@@ -136,7 +136,7 @@ def assert_near(got, terms, ulps, compute, axes=(), relative=0.0, shape=None):
         assert np.all(error <= limit), f"{np.nanmax(error / limit):.3g} times its limit: {got} for {want}"
 
 
-# The noise contract of docs/numerics.md, by whole arrays
+# The noise contract of docs/noise.md, by whole arrays
 
 
 def plain_words(counter, key):

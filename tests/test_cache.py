@@ -431,7 +431,7 @@ def test_a_signals_handler_may_call_while_the_main_thread_compiles(tmp_path):
 def test_a_call_amid_numbas_own_compiling_compiles_on_the_same_thread(monkeypatch):
     """Another thread would wait for ever for the lock that this one holds."""
     made_by = []
-    monkeypatch.setattr(kernels, "_make", lambda spec: made_by.append(threading.current_thread()))
+    monkeypatch.setattr(kernels, "_make", lambda *_: made_by.append(threading.current_thread()))
     monkeypatch.setattr(kernels, "_kernels", {})
     with global_compiler_lock:
         kernels.kernel(spec_of(formulas.std))

@@ -340,7 +340,7 @@ class Draw(NamedTuple):
         return ag.sample(mean, logvar, rng=key, index=self.index, sample_shape=draws, **options)
 
     def plain(self):
-        """The normals that docs/numerics.md tells."""
+        """The normals that docs/noise.md tells."""
         shape = self.shape
         elements = np.arange(np.prod(shape, dtype=int), dtype=np.uint64).reshape(shape)
         if self.index is not None:

@@ -25,7 +25,7 @@ def namespace(library):
 
 
 def true_bits(elements, dtype):
-    """By the plain Philox of the oracles, as docs/numerics.md numbers the words."""
+    """By the plain Philox of the oracles, as docs/noise.md numbers the words."""
     elements = np.asarray(elements, np.uint64)
     per_block = np.uint64(4 if dtype == "uint32" else 2)
     block, place = elements // per_block, (elements % per_block).astype(np.int64)

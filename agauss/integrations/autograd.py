@@ -1,4 +1,4 @@
-"""HIPS autograd: agauss's functions and its distribution as primitives, differentiable twice; knows no formula.
+"""HIPS autograd: agauss's functions and its distribution as primitives, differentiable twice.
 
 A primitive and its gradient run on the Numba loops. The gradient of a gradient is autograd's own, through the array-API
 form on autograd's boxes.

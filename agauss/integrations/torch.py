@@ -1,4 +1,4 @@
-"""PyTorch: agauss's functions and its distribution on tensors, differentiable; knows no formula.
+"""PyTorch: agauss's functions and its distribution on tensors, differentiable.
 
 Tensors go without a copy to the Numba loops, or on CUDA to the kernels, through operators that PyTorch knows
 (`torch.ops.agauss`), each with its gradient. So autograd, torch.compile, autocast and torch.func.vmap take them. Second

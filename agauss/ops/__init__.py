@@ -20,7 +20,8 @@ from agauss.ops.sampling import sample_and_kl_of as sample_and_kl_of
 from agauss.ops.sampling import sample_and_kl_of_vjp as sample_and_kl_of_vjp
 from agauss.typing import Array, Number
 
-NAMES = [name for file in (distances, divergences, likelihoods, moments, sampling) for name in file.__all__] + ["vjp"]
+FILES = (divergences, distances, likelihoods, moments, sampling)
+NAMES = [name for file in FILES for name in file.__all__] + ["vjp"]
 if not TYPE_CHECKING:  # type checkers go by the imports
     __all__ = NAMES
 

@@ -181,7 +181,7 @@ def renyi(
     Notes
     -----
     For alpha below 1 an element is within 6 ulp, in float32 and float64, while ``|logvar - logvar2|`` is under 4.
-    Beyond, exp magnifies the rounding of its product with alpha: where alpha is nearly 0 or 1 the error grows with it.
+    Beyond, exp amplifies the rounding error of its product with alpha. The error grows where alpha is nearly 0 or 1.
 
     For alpha above 1 an element is within 5 ulp where ``logvar <= logvar2``, however large alpha is. Elsewhere v falls
     towards 0, and the error grows as ``exp(logvar2) / v``.

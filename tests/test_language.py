@@ -1,0 +1,89 @@
+"""The README and the pages read plainly: short sentences, and none of the phrases that jarred on new users."""
+
+import re
+
+import pytest
+from test_pages import ROOT, TEXTS
+
+import agauss as ag
+from agauss import vae
+
+WORDS = 25  # in a sentence; a word has two letters or more, for formulas are read at a glance
+WRITTEN_BY_A_PROGRAM = "docs/performance.md"  # benchmarks/pages.py's sentences
+BANNED = [
+    "gradient by the",
+    "gradients by the",
+    "knows no formula",
+    "noise is made again",
+    "noise is generated again",
+    "bits are the loops'",
+    "the contract's bits",
+    "a task a block",
+    "is told what it should have been",
+    "kept on disk",
+    "what agauss loses",
+    "into kept outputs",
+    "are fresh",
+    "is set aside",
+    "from twice the digits",
+    "magnifies the rounding",
+    "by halves",
+    "by neighbours",
+    "pair by pair",
+    "where it was computed",
+    "cut as it is",
+    "not to be had for less",
+    "all that must hold",
+    "makes .venv anew",
+    "did not come true",
+    "where looking may stop",
+    "says all",
+    "nan stays",
+    "is told.",
+    "a point at the mean",
+    "wrong at its edges",
+]
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+def prose(text):
+    """A page without code, tables, headings, comments and links' targets; list items and paragraphs end sentences."""
+    text = re.sub(r"^(```+|~~~+).*?^\1`*$", "\n", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"^(?:    |\||#|\().*$", "\n", text, flags=re.MULTILINE)
+    text = re.sub(r"^\s*(?:[-*]|\d+\.) ", "\n\n", text, flags=re.MULTILINE)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    return re.sub(r"`[^`]*`", "code", text)
+
+
+def sentences(text):
+    for paragraph in re.split(r"\n\s*\n", prose(text)):
+        yield from re.split(r"(?<=[.?!:;])\s+(?=\S)", " ".join(paragraph.split()))
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=name_of)
+def test_sentences_are_short(page):
+    if name_of(page) == WRITTEN_BY_A_PROGRAM:
+        pytest.skip("its sentences are a program's")
+    long = [s for s in sentences(page.read_text()) if len(re.findall(r"\w*[a-zA-Z]{2}[\w'.-]*", s)) > WORDS]
+    assert not long, "\n".join(long)
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=name_of)
+def test_no_phrase_jars(page):
+    text = " ".join(prose(page.read_text()).lower().split())
+    assert [phrase for phrase in BANNED if phrase in text] == []
+
+
+def test_help_begins_with_an_overview_of_all_names():
+    words = set(re.findall(r"\w+", ag.__doc__))
+    assert {name for name in ag.__all__ if not name.endswith("_vjp")} <= words
+
+
+@pytest.mark.parametrize("module", [ag, ag.random, vae], ids=lambda module: module.__name__)
+def test_no_phrase_of_a_docstring_jars(module):
+    docs = {name: (getattr(module, name).__doc__ or "").lower() for name in module.__all__}
+    assert {name: phrase for name, text in docs.items() for phrase in BANNED if phrase in text} == {}

@@ -1,0 +1,55 @@
+"""What the pages of docs/ say in Python runs, a page's blocks in their order; their links lead somewhere."""
+
+import re
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+IGNORED = (ROOT / ".gitignore").read_text()  # pages that are made as the site is built
+FOLDERS = (ROOT / "docs", ROOT / "docs" / "coming-from", ROOT / "docs" / "guides")
+PAGES = [page for folder in FOLDERS for page in sorted(folder.glob("*.md")) if f"docs/{page.name}" not in IGNORED]
+OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "examples/README.md")
+TEXTS = [*(ROOT / name for name in OUTSIDE), *PAGES]
+NOT_RUN = re.compile(r"<!-- not run[^>]*-->\n```python\n.*?```", re.DOTALL)
+
+
+def blocks(page):
+    return re.findall(r"^```python\n(.*?)^```", NOT_RUN.sub("", page.read_text()), re.DOTALL | re.MULTILINE)
+
+
+def imported(page):
+    """The packages that the blocks import, at the start of a line."""
+    return set(re.findall(r"^(?:from|import) (\w+)", "\n".join(blocks(page)), re.MULTILINE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
+    missing = [name for name in imported(page) if find_spec(name) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "page"}
+    for block in blocks(page):
+        exec(compile(block, page.name, "exec"), names)
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    """To a file, and where it is a page of Markdown to a heading of it. The site's build looks at the rest."""
+    for path, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text()):
+        target = (page.parent / path).resolve() if path else page
+        made = target.parent == ROOT / "docs" and f"docs/{target.name}" in IGNORED
+        assert target.exists() or made, path
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles]
+
+
+def test_the_page_on_installing_names_every_extra():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    first = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "install.md").read_text(), re.MULTILINE)
+    assert sorted(re.findall(r"`([^`]+)`", " ".join(first))) == sorted(extras)

@@ -30,8 +30,9 @@ def mills(q):
 
 # name -> (function, low end, high end, weight: how much of the result's relative error the polynomial's own is)
 TABLES = {
-    # (exp(r) - 1 - r) / r^2 where the loops reduce an argument to r, and where the array-API form takes it as it is.
-    "EXP": (expm1x, -mp.log(2), mp.log(2), lambda r: 1),
+    # (exp(r) - 1 - r) / r^2 in exp and in expm1, and where the array-API form reduces no argument to r.
+    "EXP": (expm1x, -mp.log(2) / 2, mp.log(2) / 2, lambda r: r**2),
+    "EXPM1": (expm1x, -mp.log(2), mp.log(2), lambda r: 1),
     "EXPM1X": (expm1x, mpf(-1), mpf(1), lambda r: 1),
     "LOG": (series(lambda s: (mp.log1p(s) - s + s**2 / 2) / s**3, [mpf((-1) ** k) / (k + 3) for k in range(12)]),
             ROOT_HALF - 1, 2 * ROOT_HALF - 1, lambda s: s**2),

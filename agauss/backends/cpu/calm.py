@@ -2,11 +2,12 @@
 
 from agauss.backends.cpu.mathlib import *  # noqa: F403
 from agauss.backends.cpu.mathlib import (
-    exp_of_rest,
+    exp_of,
     half_expm1_of,
     half_expm1x_of,
     half_power,
     inlined,
+    nearest,
     power,
     rest,
     whole,
@@ -15,8 +16,8 @@ from agauss.backends.cpu.mathlib import (
 
 @inlined
 def exp(x):
-    n = whole(x)
-    return exp_of_rest(rest(x, n)) * power(n)
+    n = nearest(x)
+    return exp_of(rest(x, n)) * power(n)
 
 
 @inlined

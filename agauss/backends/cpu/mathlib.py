@@ -228,6 +228,12 @@ def quadrant(typing_context, word, x):
 
 
 @inlined
+def nearest(x):
+    """The n of x = n ln 2 + r, rounded, so that r is as small as can be."""
+    return fma(x, number("LOG2E", x), number("ROUND", x)) - number("ROUND", x)
+
+
+@inlined
 def whole(x):
     """The n of x = n ln 2 + r, cut towards zero: so r has x's sign, and it is x where |x| < ln 2."""
     return trunc(x * number("LOG2E", x))
@@ -240,22 +246,22 @@ def rest(x, n):
 
 
 @inlined
-def exp_of_rest(r):
-    """exp(r) for |r| <= ln 2."""
+def exp_of(r):
+    """exp(r), for |r| of half ln 2 at most."""
     return like(1.0, r) + fma(r * r, parity_polynomial("EXP", r), r)
 
 
 @inlined
 def half_expm1_of(r, s):
     """(exp(x) - 1) / 2, for x = r + n ln 2 and s = 2^(n - 1)."""
-    return fma(s, fma(r * r, parity_polynomial("EXP", r), r), s - like(0.5, r))
+    return fma(s, fma(r * r, parity_polynomial("EXPM1", r), r), s - like(0.5, r))
 
 
 @inlined
 def half_expm1x_of(x, r, s):
     """(exp(x) - 1 - x) / 2, for x = r + n ln 2 and s = 2^(n - 1): what is added first nearly cancels, but exactly."""
     half = like(0.5, x)
-    return fma(s * (r * r), parity_polynomial("EXP", r), fma(s, r, fma(-half, x, s - half)))
+    return fma(s * (r * r), parity_polynomial("EXPM1", r), fma(s, r, fma(-half, x, s - half)))
 
 
 @inlined
@@ -263,8 +269,8 @@ def exp(x):
     low, high = number("EXP_LOW", x), number("EXP_HIGH", x)
     x = where(x < low, low, x)
     x = where(x > high, high, x)
-    n = whole(x)
-    return scale(exp_of_rest(rest(x, n)), n)
+    n = nearest(x)
+    return scale(exp_of(rest(x, n)), n)
 
 
 @inlined

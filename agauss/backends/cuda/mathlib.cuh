@@ -2,6 +2,10 @@
 
 namespace agauss {
 
+__device__ __forceinline__ auto nearest(auto x) {
+    return fma(x, number(LOG2E{}, x), number(ROUND{}, x)) - number(ROUND{}, x);
+}
+
 __device__ __forceinline__ auto whole(auto x) {
     return trunc(x * number(LOG2E{}, x));
 }
@@ -10,17 +14,17 @@ __device__ __forceinline__ auto rest(auto x, auto n) {
     return fma(n, -number(LN2_1{}, x), fma(n, -number(LN2_0{}, x), x));
 }
 
-__device__ __forceinline__ auto exp_of_rest(auto r) {
+__device__ __forceinline__ auto exp_of(auto r) {
     return like(1.0, r) + fma(r * r, parity_polynomial(EXP{}, r), r);
 }
 
 __device__ __forceinline__ auto half_expm1_of(auto r, auto s) {
-    return fma(s, fma(r * r, parity_polynomial(EXP{}, r), r), s - like(0.5, r));
+    return fma(s, fma(r * r, parity_polynomial(EXPM1{}, r), r), s - like(0.5, r));
 }
 
 __device__ __forceinline__ auto half_expm1x_of(auto x, auto r, auto s) {
     auto half = like(0.5, x);
-    return fma(s * (r * r), parity_polynomial(EXP{}, r), fma(s, r, fma(-half, x, s - half)));
+    return fma(s * (r * r), parity_polynomial(EXPM1{}, r), fma(s, r, fma(-half, x, s - half)));
 }
 
 __device__ __forceinline__ auto exp(auto x) {
@@ -28,8 +32,8 @@ __device__ __forceinline__ auto exp(auto x) {
     auto high = number(EXP_HIGH{}, x);
     x = where(x < low, low, x);
     x = where(x > high, high, x);
-    auto n = whole(x);
-    return scale(exp_of_rest(rest(x, n)), n);
+    auto n = nearest(x);
+    return scale(exp_of(rest(x, n)), n);
 }
 
 __device__ __forceinline__ auto _exp_parts(auto x) {

@@ -46,6 +46,8 @@ __forceinline__ double __longlong_as_double(long long v) { return agauss_cast<do
 
 __forceinline__ float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 __forceinline__ float __fmaf_rn(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+__forceinline__ float truncf(float x) { return __builtin_truncf(x); }
+__forceinline__ double trunc(double x) { return __builtin_trunc(x); }
 __forceinline__ double __fma_rn(double a, double b, double c) { return __builtin_fma(a, b, c); }
 __forceinline__ float __fsqrt_rn(float v) { return __builtin_sqrtf(v); }
 __forceinline__ double __dsqrt_rn(double v) { return __builtin_sqrt(v); }

@@ -8,13 +8,16 @@ needs no exchange algorithm. The degree is the lowest whose error, as a part of 
 from mpmath import mp, mpf
 
 mp.dps = 60
-HALF_LOG2, TURN8 = mp.log(2) / 2, mp.pi / 4
+TURN8 = mp.pi / 4
 ROOT_HALF = mp.sqrt(mpf(1) / 2)
 
 
 def series(f, terms):
     """f, but its Taylor series `terms` (lowest first) near 0, where f's own form cancels."""
     return lambda x: sum(c * x**k for k, c in enumerate(terms)) if abs(x) < 1e-6 else f(x)
+
+
+expm1x = series(lambda r: (mp.expm1(r) - r) / r**2, [mpf(1) / mp.factorial(k + 2) for k in range(12)])
 
 
 def mills(q):
@@ -27,10 +30,10 @@ def mills(q):
 
 # name -> (function, low end, high end, weight: how much of the result's relative error the polynomial's own is)
 TABLES = {
-    "EXP": (series(lambda r: (mp.expm1(r) - r) / r**2, [mpf(1) / mp.factorial(k + 2) for k in range(12)]),
-            -HALF_LOG2, HALF_LOG2, lambda r: r**2),
-    "EXPM1X": (series(lambda t: (mp.expm1(t) - t) / t**2, [mpf(1) / mp.factorial(k + 2) for k in range(12)]),
-               mpf(-1), mpf(1), lambda t: 1),
+    # (exp(r) - 1 - r) / r^2 in exp and in expm1, and where the array-API form reduces no argument to r.
+    "EXP": (expm1x, -mp.log(2) / 2, mp.log(2) / 2, lambda r: r**2),
+    "EXPM1": (expm1x, -mp.log(2), mp.log(2), lambda r: 1),
+    "EXPM1X": (expm1x, mpf(-1), mpf(1), lambda r: 1),
     "LOG": (series(lambda s: (mp.log1p(s) - s + s**2 / 2) / s**3, [mpf((-1) ** k) / (k + 3) for k in range(12)]),
             ROOT_HALF - 1, 2 * ROOT_HALF - 1, lambda s: s**2),
     "SIN": (series(lambda z: (mp.sin(TURN8 * mp.sqrt(z)) / mp.sqrt(z) - TURN8) / z,

@@ -18,6 +18,9 @@ OPERATORS = {
 }  # fmt: skip
 
 
+BY_PARITY = {"EXP", "EXPM1"}  # the polynomials that are not evaluated by Horner's rule
+
+
 def expression(node):
     """C++ of an expression, without parentheses around the whole."""
     text = operand(node)
@@ -47,7 +50,7 @@ def operand(node):
 def call(function, arguments):
     name = function.attr if isinstance(function, ast.Attribute) else function.id
     arguments = [a for a in arguments if not (isinstance(a, ast.Name) and a.id in ("m", "_vocabulary"))]
-    if name in ("number", "polynomial"):
+    if name in ("number", "polynomial", "parity_polynomial"):
         return f"{name}({arguments[0].value}{{}}, {expression(arguments[1])})"
     if name == "like" and isinstance(arguments[0], ast.Call):  # float("inf") or float("nan")
         return f"{arguments[0].args[0].value}({expression(arguments[1])})"
@@ -133,9 +136,11 @@ def numbers():
         for suffix, real in (("_F32", "float"), ("_F64", "double")):
             found = getattr(coefficients, name + suffix)
             kind, argument = ("polynomial", " x") if isinstance(found, tuple) else ("number", "")
+            kind = "parity_polynomial" if name in BY_PARITY else kind
             given = found if isinstance(found, tuple) else (found,)
             literals = ", ".join(c.hex() + ("f" if real == "float" else "") for c in given)
-            value = f"horner(x, {literals})" if kind == "polynomial" else literals
+            evaluated = {"polynomial": f"horner(x, {literals})", "parity_polynomial": f"by_parity(x, {literals})"}
+            value = evaluated.get(kind, literals)
             parts.append(f"{FUNCTION} {real} {kind}({name}, {real}{argument}) {{ return {value}; }}")
     return page("maths/coefficients.py", "\n".join(parts))
 

@@ -9,6 +9,16 @@ EXP_F32 = (
     float.fromhex("0x1.6d43160000000p-10"),
     float.fromhex("0x1.a124e40000000p-13"),
 )
+# error 2^-26.9
+EXPM1_F32 = (
+    float.fromhex("0x1.0000000000000p-1"),
+    float.fromhex("0x1.55555a0000000p-3"),
+    float.fromhex("0x1.5555580000000p-5"),
+    float.fromhex("0x1.110c5e0000000p-7"),
+    float.fromhex("0x1.6c13000000000p-10"),
+    float.fromhex("0x1.a4fcc00000000p-13"),
+    float.fromhex("0x1.a401b00000000p-16"),
+)
 # error 2^-27.5
 EXPM1X_F32 = (
     float.fromhex("0x1.0000000000000p-1"),
@@ -88,6 +98,22 @@ EXP_F64 = (
     float.fromhex("0x1.27e4db67b4303p-22"),
     float.fromhex("0x1.af4ddd84882fep-26"),
     float.fromhex("0x1.1f72fc730b4ffp-29"),
+)
+# error 2^-57.9
+EXPM1_F64 = (
+    float.fromhex("0x1.0000000000000p-1"),
+    float.fromhex("0x1.5555555555554p-3"),
+    float.fromhex("0x1.5555555555555p-5"),
+    float.fromhex("0x1.1111111111502p-7"),
+    float.fromhex("0x1.6c16c16c16e0fp-10"),
+    float.fromhex("0x1.a01a019f13a1ap-13"),
+    float.fromhex("0x1.a01a019f96e63p-16"),
+    float.fromhex("0x1.71de3c295efddp-19"),
+    float.fromhex("0x1.27e4fc6160782p-22"),
+    float.fromhex("0x1.ae612b4bcfca9p-26"),
+    float.fromhex("0x1.1eebf99bc9dabp-29"),
+    float.fromhex("0x1.63c6f815875c4p-33"),
+    float.fromhex("0x1.96399d94d85e4p-37"),
 )
 # error 2^-61.0
 EXPM1X_F64 = (

@@ -2,7 +2,7 @@
 
 Each term is followed by its vector-Jacobian product: the cotangents of the term's values come first, then the term's
 own arguments, and one cotangent for each argument comes back. `m` is the vocabulary: exp, expm1, half_expm1x, log1p,
-ln, mills, where, and like(c, x), the number c in x's dtype, without which Numba would compute float32 in float64.
+ln, mills, where, infinite, and like(c, x), the number c in x's dtype: without it Numba would compute in float64.
 """
 
 from agauss.maths.parts import (
@@ -237,8 +237,7 @@ def nll(m, x, mean, logvar):
     d = x - mean
     square = (half * d) * (d * precision(m, logvar, d))
     # An infinite square outgrows a log-variance of -inf, with which its sum would be NaN.
-    infinity = m.like(float("inf"), mean)
-    return m.where(square == infinity, infinity, half * (m.like(LOG_2PI, mean) + logvar) + square)
+    return m.where(m.infinite(square), square, half * (m.like(LOG_2PI, mean) + logvar) + square)
 
 
 def nll_vjp(m, g, x, mean, logvar):
@@ -271,12 +270,12 @@ def two_at(m, z, mean, logvar, mean2, logvar2):
 
 
 def log_density_ratio(m, z, mean, logvar, mean2, logvar2):
-    zero, half, infinity = m.like(0.0, mean), m.like(0.5, mean), m.like(float("inf"), mean)
+    zero, half = m.like(0.0, mean), m.like(0.5, mean)
     t, _ = log_ratio(m, logvar, logvar2)
     a, b, c, p, q = two_at(m, z, mean, logvar, mean2, logvar2)
     squares = (half * (a + b)) * p + (half * c) * q
     # As in nll, what is infinite of them outgrows t.
-    return squares - m.where((squares == infinity) | (squares == -infinity), zero, half * t)
+    return squares - m.where(m.infinite(squares) | m.infinite(-squares), zero, half * t)
 
 
 def log_density_ratio_vjp(m, g, z, mean, logvar, mean2, logvar2):
@@ -405,6 +404,9 @@ def sample_and_kl_vjp(m, g_z, g_kl, mean, logvar, eps):
     d_mean_kl, d_logvar_kl = kl_prior_vjp(m, g_kl, mean, logvar)
     return d_mean + d_mean_kl, d_logvar + d_logvar_kl
 
+
+# Terms that take exponentials of more than log-variances, halves of them and differences of two.
+STEEP = {renyi, renyi_vjp, renyi_above_one, renyi_above_one_vjp, discretized_nll, discretized_nll_vjp}
 
 # Bounds on the log-variance: x -> a value in [low, high]. NaN compares false, and so passes through each of them.
 

@@ -53,11 +53,19 @@ def sincos_turn(m, word, x):
     return m.where(q >= two, -sine, sine), m.where((q == one) | (q == two), -cosine, cosine)
 
 
+def radius(m, word, x):
+    return m.sqrt(m.like(-2.0, x) * log(m, uniform(m, word, x)))
+
+
+def around(m, length, word, x):
+    """The coordinates of the point at that distance from 0, in the word's direction."""
+    sine, cosine = sincos_turn(m, word, x)
+    return length * cosine, length * sine
+
+
 def normal_pair(m, a, b, x):
     """Two independent normals from two words, in x's dtype (Box and Muller 1958)."""
-    radius = m.sqrt(m.like(-2.0, x) * log(m, uniform(m, a, x)))
-    sine, cosine = sincos_turn(m, b, x)
-    return radius * cosine, radius * sine
+    return around(m, radius(m, a, x), b, x)
 
 
 def normals32(m, words, x):

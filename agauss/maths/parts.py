@@ -5,7 +5,7 @@ PEAK = 0.3989422804014327  # of the standard normal density, 1 / sqrt(2 pi)
 
 def factor(m, p, d):
     """p, the factor of d; 1 where it is infinite and d is 0, so that their product is 0."""
-    nothing = (d == m.like(0.0, d)) & (p == m.like(float("inf"), d))
+    nothing = (d == m.like(0.0, d)) & m.infinite(p)
     return m.where(nothing, m.like(1.0, d), p)
 
 
@@ -19,8 +19,7 @@ def difference(m, a, b):
     d = a - b
     shadow = d - a
     rest = (a - (d - shadow)) - (b + shadow)
-    infinity = m.like(float("inf"), d)
-    return d, m.where((d == infinity) | (d == -infinity), m.like(0.0, d), rest)
+    return d, m.where(m.infinite(d) | m.infinite(-d), m.like(0.0, d), rest)
 
 
 def log_ratio(m, logvar, logvar2):
@@ -33,8 +32,8 @@ def log_ratio(m, logvar, logvar2):
 
 def carried(m, y, rest, slope):
     """y + rest * slope, and y where that is infinite already."""
-    zero, infinite = m.like(0.0, y), y == m.like(float("inf"), y)
-    return y + m.where(infinite, zero, rest) * m.where(infinite, zero, slope)
+    zero, over = m.like(0.0, y), m.infinite(y)
+    return y + m.where(over, zero, rest) * m.where(over, zero, slope)
 
 
 def spread(m, logvar, logvar2):

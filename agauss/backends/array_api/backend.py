@@ -110,6 +110,9 @@ class Maths:
     def like(self, c: float, x: Array) -> Array:
         return self.xp.asarray(c, dtype=x.dtype, **_like(self.xp, x))
 
+    def infinite(self, x: Array) -> Array:
+        return x == self.like(float("inf"), x)
+
     def half_expm1x(self, x: Array) -> Array:
         """(exp(x) - 1 - x) / 2: by its polynomial up to |x| = 1, where expm1(x) - x cancels, and for large x by the
         square of exp(x / 2), which does not overflow before the result."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from agauss.backends import steps
 from agauss.backends.cpu import descriptor, plans, threads
-from agauss.backends.cpu.kernels import LoopSpec, kernel
+from agauss.backends.cpu.kernels import LoopSpec, is_calm, kernel
 from agauss.backends.cpu.plans import DISCARDED, INFINITY, Array
 from agauss.backends.protocol import DType, Noise, Pass, Shape
 from agauss.backends.strides import row_major
@@ -205,6 +205,7 @@ def prepare(
         tuple([kind for _, kind, _, _ in work.bounds]),
         _two(positions),
         _two([position - work.cotangents for position in positions]) if work.cotangents else (-1, -1),
+        is_calm(work.term, work.bounds),
         work.summed,
     )
     found = plans.layout_of(shape, axes, tuple(entries), indexed, work.total == compute)

@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import intrinsic, overload, register_jitable
 
-from agauss.backends.cpu import mathlib
+from agauss.backends.cpu import calm, mathlib
 from agauss.backends.cpu.descriptor import (
     COLUMNS,
     EXTENTS,
@@ -32,9 +32,7 @@ from agauss.backends.cpu.memory import (
     SCRATCH,
     advance,
     float_of_bits,
-    keep,
     load,
-    load_noise,
     pick,
     pointer,
     put,
@@ -43,6 +41,8 @@ from agauss.backends.cpu.memory import (
     sum_by_halves,
     target,
 )
+from agauss.backends.cpu.normals import load_noise
+from agauss.backends.cpu.vectors import BYTES, Vector, put_vector, vector_at
 from agauss.maths import formulas, noise, parts
 from agauss.maths.sums import CHUNK, LANES, TILE
 
@@ -144,28 +144,35 @@ def limits(d, bounded, x):
     if bounded[1] >= 0:
         low2 = float_of_bits(d[array(d, bounded[1]) + LOW], x)
         high2 = float_of_bits(d[array(d, bounded[1]) + HIGH], x)
-    return low1, high1, low2, high2
+    return (low1, high1), (low2, high2)
+
+
+@mathlib.inlined
+def vectors(limit, x):
+    return like(limit[0], x), like(limit[1], x)
 
 
 def evaluator(spec):
-    """A function (raw, limit) of a term's values at the inputs `raw`. Inputs number `bounded` pass through their bounds
-    first, and values number `chained`, the gradients by them, through the bounds' derivatives after; -1 is none."""
+    """A function (raw, limit) of a term's values at the inputs `raw`, vectors. Inputs number `bounded` pass through
+    their bounds first, and values number `chained`, the gradients by them, through the bounds' derivatives after; -1 is
+    none."""
     term, bounded, chained = spec.term, spec.bounded, spec.chained
+    m = calm if spec.calm else mathlib
     (bound1, bound1_vjp), (bound2, bound2_vjp) = [formulas.BOUNDS[kind] for kind in (*spec.kinds, "hard", "hard")[:2]]
 
     @mathlib.inlined
     def evaluate(raw, limit):
         inputs = raw
         if bounded[0] >= 0:
-            inputs = tuple_setitem(inputs, bounded[0], bound1(mathlib, raw[bounded[0]], limit[0], limit[1]))
+            inputs = tuple_setitem(inputs, bounded[0], bound1(mathlib, raw[bounded[0]], *vectors(limit[0], raw[0])))
         if bounded[1] >= 0:
-            inputs = tuple_setitem(inputs, bounded[1], bound2(mathlib, raw[bounded[1]], limit[2], limit[3]))
-        values = as_tuple(term(mathlib, *inputs))
+            inputs = tuple_setitem(inputs, bounded[1], bound2(mathlib, raw[bounded[1]], *vectors(limit[1], raw[0])))
+        values = as_tuple(term(m, *inputs))
         if chained[0] >= 0:
-            g = bound1_vjp(mathlib, values[chained[0]], raw[bounded[0]], limit[0], limit[1])
+            g = bound1_vjp(mathlib, values[chained[0]], raw[bounded[0]], *vectors(limit[0], raw[0]))
             values = tuple_setitem(values, chained[0], g)
         if chained[1] >= 0:
-            g = bound2_vjp(mathlib, values[chained[1]], raw[bounded[1]], limit[2], limit[3])
+            g = bound2_vjp(mathlib, values[chained[1]], raw[bounded[1]], *vectors(limit[1], raw[0]))
             values = tuple_setitem(values, chained[1], g)
         return values
 
@@ -235,20 +242,60 @@ def put_sum(d, place, total, x):
         pointer(d[SUMS], np.float64(0))[place] = total
 
 
+@intrinsic
+def sums_by_fours(typing_context, values):
+    """Of rows of four that stand one after the other, each one's sum in float64."""
+    result = Vector(types.float64, values.count // 4)
+
+    def codegen(context, builder, signature, args):
+        of, i32 = context.get_value_type(result), ir.IntType(32)
+        total = None
+        for column in range(4):
+            places = ir.Constant(ir.VectorType(i32, of.count), list(range(column, values.count, 4)))
+            term = builder.shuffle_vector(args[0], args[0], places)
+            term = term if term.type == of else builder.fpext(term, of)
+            total = term if total is None else builder.fadd(total, term)
+        return total
+
+    return result(values), codegen
+
+
+@intrinsic
+def in_dtype(typing_context, values, x):
+    """A vector of float64 rounded to x's dtype."""
+    result = values.of(x)
+
+    def codegen(context, builder, signature, args):
+        of = context.get_value_type(result)
+        return args[0] if args[0].type == of else builder.fptrunc(args[0], of)
+
+    return result(values, x), codegen
+
+
 @register_jitable
 def put_short_sums(d, task, values, n, x):
     """The sum of each of the rows whose elements the values are."""
-    columns = d[COLUMNS]
-    for row in range(n // columns):
+    columns, first = d[COLUMNS], task * (TILE // d[COLUMNS])
+    done = 0
+    if columns == 4:
+        done = n // 16 * 4
+        for row in range(0, done, 4):
+            totals = sums_by_fours(vector_at(values, row * 4, 16))
+            if d[FINAL]:
+                put_vector(pointer(d[SUMS], x), first + row, in_dtype(totals, x))
+            else:
+                put_vector(pointer(d[SUMS], np.float64(0)), first + row, totals)
+    for row in range(done, n // columns):
         total = 0.0
         for i in range(row * columns, (row + 1) * columns):
             total += values[i]
-        put_sum(d, task * (TILE // columns) + row, total, x)
+        put_sum(d, first + row, total, x)
 
 
 def make_loop(name, spec):
     """outs[k][i] = value k of term(ins[0][i], ins[1][i], ...), and the sum of value number `summed` over each row."""
     ins, outs, n_in, zero = tuple(range(spec.inputs)), tuple(range(spec.outputs)), spec.inputs, spec.dtype(0)
+    width = BYTES // zero.itemsize
     evaluate, noisy, bounded, summed = evaluator(spec), spec.noisy, spec.bounded, spec.summed
     span = tile_span if summed is None else row_span
 
@@ -263,11 +310,13 @@ def make_loop(name, spec):
                 n = min(TILE, last - start)
                 sources = loads(d, ins, start, n, in_base, noisy, zero)
                 sinks = targets(d, outs, n_in, start, n, out_base, zero)
-                for i in range(n):
-                    values = evaluate(pick(sources, i), limit)
-                    put(sinks, i, values)
+                last_vector = max(0, n - width)
+                for i in range(0, n, width):
+                    at = min(i, last_vector)  # some elements twice, where vectors do not fit evenly
+                    values = evaluate(pick(sources, at, width), limit)
+                    put(sinks, at, values)
                     if summed is not None:
-                        keep(summands, i, values[summed])
+                        put_vector(summands, at, values[summed])
                 stores(d, outs, n_in, start, n, out_base, zero)
                 if summed is not None and not short:
                     total += tile_sum(summands, n)

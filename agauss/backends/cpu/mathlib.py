@@ -1,4 +1,4 @@
-"""The vocabulary of formulas.py and noise.py for Numba loops: branch-free, so that LLVM vectorises it.
+"""The vocabulary of formulas.py and noise.py for Numba loops: without branches, for a number or a vector of them.
 
 Plain IEEE arithmetic with explicit fused multiply-adds and no fastmath, so an element's bits do not depend on the
 vector width or on where in an array it stands. Every function takes float32 or float64 and computes in it. Error bounds
@@ -11,6 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, register_jitable
 
+from agauss.backends.cpu.vectors import Vector, as_many, constant, llvm_call, splat
 from agauss.maths import coefficients, noise
 
 _vocabulary = sys.modules[__name__]
@@ -25,8 +26,8 @@ def _constant(name, numba_type):
     return getattr(coefficients, name + ("_F64" if _is64(numba_type) else "_F32"))
 
 
-def _bits_type(numba_type):
-    return ir.IntType(numba_type.bitwidth)
+def _bits_of(builder, x, numba_type):
+    return builder.bitcast(x, as_many(x.type, ir.IntType(numba_type.bitwidth)))
 
 
 def _mantissa_and_bias(numba_type):
@@ -35,10 +36,11 @@ def _mantissa_and_bias(numba_type):
 
 @intrinsic
 def like(typing_context, c, x):
-    """The number c in x's dtype."""
+    """The number c in x's dtype, in each lane where x is a vector."""
 
     def codegen(context, builder, signature, args):
-        return context.cast(builder, args[0], signature.args[0], signature.args[1])
+        number = context.cast(builder, args[0], c, x.dtype if isinstance(x, Vector) else x)
+        return splat(builder, number, args[1].type)
 
     return x(c, x), codegen
 
@@ -46,7 +48,7 @@ def like(typing_context, c, x):
 @intrinsic
 def fma(typing_context, a, b, c):
     def codegen(context, builder, signature, args):
-        return builder.fma(*args)
+        return llvm_call(builder, "fma", *args)
 
     return a(a, a, a), codegen
 
@@ -56,13 +58,13 @@ def where(typing_context, condition, a, b):
     def codegen(context, builder, signature, args):
         return builder.select(*args)
 
-    return a(types.boolean, a, a), codegen
+    return a(condition, a, a), codegen
 
 
 @intrinsic
 def sqrt(typing_context, x):
     def codegen(context, builder, signature, args):
-        return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [args[0].type]), args)
+        return llvm_call(builder, "sqrt", *args)
 
     return x(x), codegen
 
@@ -73,9 +75,17 @@ def number(typing_context, name, x):
     c = _constant(name.literal_value, x)
 
     def codegen(context, builder, signature, args):
-        return context.get_constant(x, c)
+        return constant(args[1].type, c)
 
     return x(name, x), codegen
+
+
+def _horner(builder, x, table):
+    numbers = [constant(x.type, c) for c in table]
+    result = numbers[-1]
+    for c in numbers[-2::-1]:
+        result = llvm_call(builder, "fma", result, x, c)
+    return result
 
 
 @intrinsic(prefer_literal=True)
@@ -84,50 +94,84 @@ def polynomial(typing_context, name, x):
     table = _constant(name.literal_value, x)
 
     def codegen(context, builder, signature, args):
-        numbers = [context.get_constant(x, c) for c in table]
-        result = numbers[-1]
-        for c in numbers[-2::-1]:
-            result = builder.fma(result, args[1], c)
-        return result
+        return _horner(builder, args[1], table)
 
     return x(name, x), codegen
 
 
-def _power_of_two(builder, exponent, x_type, float_type):
+@intrinsic(prefer_literal=True)
+def parity_polynomial(typing_context, name, x):
+    """The polynomial `name` at x, as c0 + x (odd(x^2) + x even(x^2)): a chain half as long as Horner's rule has."""
+    table = _constant(name.literal_value, x)
+
+    def codegen(context, builder, signature, args):
+        x = args[1]
+        square = builder.fmul(x, x)
+        odd, even = (_horner(builder, square, half) for half in (table[1::2], table[2::2]))
+        return llvm_call(builder, "fma", llvm_call(builder, "fma", even, x, odd), x, constant(x.type, table[0]))
+
+    return x(name, x), codegen
+
+
+def _integer(builder, n, x_type, bias=0):
+    """n + bias as an integer, for a float n that is whole: it is added to ROUND, which leaves it in the low bits."""
+    magic = _constant("ROUND", x_type) + bias
+    return _bits_of(builder, builder.fadd(n, constant(n.type, magic)), x_type)
+
+
+def _power_of_two(builder, n, x_type, less=0):
+    """2^(n - less)."""
     mantissa, bias = _mantissa_and_bias(x_type)
-    biased = builder.add(exponent, ir.Constant(exponent.type, bias))
-    return builder.bitcast(builder.shl(biased, ir.Constant(exponent.type, mantissa)), float_type)
-
-
-def _integer_of(builder, t, x_type):
-    """n of t = n + ROUND, as an integer: the difference of the bits."""
-    bits = _bits_type(x_type)
-    magic = ir.Constant(t.type, _constant("ROUND", x_type))
-    return builder.sub(builder.bitcast(t, bits), builder.bitcast(magic, bits))
+    exponent = _integer(builder, n, x_type, bias - less)
+    return builder.bitcast(builder.shl(exponent, constant(exponent.type, mantissa)), n.type)
 
 
 @intrinsic
-def scale(typing_context, p, t):
-    """p * 2^n for t = n + ROUND, in two factors, so that a subnormal result is rounded once."""
+def trunc(typing_context, x):
+    """x cut to a whole number, towards zero."""
 
     def codegen(context, builder, signature, args):
-        n = _integer_of(builder, args[1], p)
-        first = builder.ashr(n, ir.Constant(n.type, 1))
-        once = builder.fmul(args[0], _power_of_two(builder, first, p, args[0].type))
-        return builder.fmul(once, _power_of_two(builder, builder.sub(n, first), p, args[0].type))
+        return llvm_call(builder, "trunc", *args)
+
+    return x(x), codegen
+
+
+@intrinsic
+def scale(typing_context, p, n):
+    """p * 2^n in two factors, so that a subnormal result is rounded once."""
+
+    def codegen(context, builder, signature, args):
+        scaled, n = args
+        whole = _integer(builder, n, p)
+        mantissa, bias = (constant(whole.type, c) for c in _mantissa_and_bias(p))
+        whole = builder.sub(whole, _bits_of(builder, constant(n.type, _constant("ROUND", p)), p))
+        first = builder.ashr(whole, constant(whole.type, 1))
+        for exponent in (first, builder.sub(whole, first)):
+            power = builder.shl(builder.add(exponent, bias), mantissa)
+            scaled = builder.fmul(scaled, builder.bitcast(power, scaled.type))
+        return scaled
 
     return p(p, p), codegen
 
 
 @intrinsic
-def half_power(typing_context, t):
-    """2^(n - 1) for t = n + ROUND."""
+def power(typing_context, n):
+    """2^n."""
 
     def codegen(context, builder, signature, args):
-        n = _integer_of(builder, args[0], t)
-        return _power_of_two(builder, builder.sub(n, ir.Constant(n.type, 1)), t, args[0].type)
+        return _power_of_two(builder, args[0], n)
 
-    return t(t), codegen
+    return n(n), codegen
+
+
+@intrinsic
+def half_power(typing_context, n):
+    """2^(n - 1)."""
+
+    def codegen(context, builder, signature, args):
+        return _power_of_two(builder, args[0], n, less=1)
+
+    return n(n), codegen
 
 
 @intrinsic
@@ -136,26 +180,33 @@ def split(typing_context, x):
     mantissa, _ = _mantissa_and_bias(x)
 
     def codegen(context, builder, signature, args):
-        bits = _bits_type(x)
-        root_half = builder.bitcast(ir.Constant(args[0].type, _constant("ROOT_HALF", x)), bits)
-        i = builder.sub(builder.bitcast(args[0], bits), root_half)
-        k = builder.ashr(i, ir.Constant(bits, mantissa))
-        k = builder.sitofp(builder.trunc(k, ir.IntType(32)) if _is64(x) else k, args[0].type)
-        f = builder.add(builder.and_(i, ir.Constant(bits, 2**mantissa - 1)), root_half)
-        return context.make_tuple(builder, signature.return_type, [k, builder.bitcast(f, args[0].type)])
+        of = args[0].type
+        root_half = _bits_of(builder, constant(of, _constant("ROOT_HALF", x)), x)
+        i = builder.sub(_bits_of(builder, args[0], x), root_half)
+        k = builder.ashr(i, constant(i.type, mantissa))
+        k = builder.sitofp(builder.trunc(k, as_many(of, ir.IntType(32))) if _is64(x) else k, of)
+        f = builder.add(builder.and_(i, constant(i.type, 2**mantissa - 1)), root_half)
+        return context.make_tuple(builder, signature.return_type, [k, builder.bitcast(f, of)])
 
     return types.UniTuple(x, 2)(x), codegen
 
 
+def _in_width(builder, word, x_type, llvm_type):
+    """A word in as many bits as x has, of which it may be held in more."""
+    bits = as_many(llvm_type, ir.IntType(x_type.bitwidth))
+    return word if word.type == bits else builder.trunc(word, bits)
+
+
 @intrinsic
 def fraction(typing_context, word, x):
-    """An unsigned word of x's width, held in a uint64, rounded to x's dtype and divided by 2^width."""
+    """An unsigned word of x's width, rounded to x's dtype and divided by 2^width."""
 
     def codegen(context, builder, signature, args):
-        w = args[0] if _is64(x) else builder.trunc(args[0], ir.IntType(32))
-        return builder.fmul(builder.uitofp(w, args[1].type), ir.Constant(args[1].type, 2.0**-x.bitwidth))
+        of = args[1].type
+        w = _in_width(builder, args[0], x, of)
+        return builder.fmul(builder.uitofp(w, of), constant(of, 2.0**-x.bitwidth))
 
-    return x(types.uint64, x), codegen
+    return x(word, x), codegen
 
 
 @intrinsic
@@ -164,23 +215,53 @@ def quadrant(typing_context, word, x):
     width = x.bitwidth
 
     def codegen(context, builder, signature, args):
-        bits = _bits_type(x)
-        w = args[0] if _is64(x) else builder.trunc(args[0], bits)
-        shift = ir.Constant(bits, width - 2)
-        q = builder.lshr(builder.add(w, ir.Constant(bits, 2 ** (width - 3))), shift)
-        v = builder.sitofp(builder.sub(w, builder.shl(q, shift)), args[1].type)
-        v = builder.fmul(v, ir.Constant(args[1].type, 2.0 ** (3 - width)))
-        q = q if _is64(x) else builder.zext(q, ir.IntType(64))
+        of = args[1].type
+        w = _in_width(builder, args[0], x, of)
+        shift = constant(w.type, width - 2)
+        q = builder.lshr(builder.add(w, constant(w.type, 2 ** (width - 3))), shift)
+        v = builder.sitofp(builder.sub(w, builder.shl(q, shift)), of)
+        v = builder.fmul(v, constant(of, 2.0 ** (3 - width)))
+        q = q if q.type == args[0].type else builder.zext(q, args[0].type)
         return context.make_tuple(builder, signature.return_type, [q, v])
 
-    return types.Tuple((types.uint64, x))(types.uint64, x), codegen
+    return types.Tuple((word, x))(word, x), codegen
 
 
 @inlined
-def _reduce(x, t):
-    """x - n ln 2 for t = n + ROUND."""
-    n = t - number("ROUND", x)
+def nearest(x):
+    """The n of x = n ln 2 + r, rounded, so that r is as small as can be."""
+    return fma(x, number("LOG2E", x), number("ROUND", x)) - number("ROUND", x)
+
+
+@inlined
+def whole(x):
+    """The n of x = n ln 2 + r, cut towards zero: so r has x's sign, and it is x where |x| < ln 2."""
+    return trunc(x * number("LOG2E", x))
+
+
+@inlined
+def rest(x, n):
+    """The r of x = n ln 2 + r."""
     return fma(n, -number("LN2_1", x), fma(n, -number("LN2_0", x), x))
+
+
+@inlined
+def exp_of(r):
+    """exp(r), for |r| of half ln 2 at most."""
+    return like(1.0, r) + fma(r * r, parity_polynomial("EXP", r), r)
+
+
+@inlined
+def half_expm1_of(r, s):
+    """(exp(x) - 1) / 2, for x = r + n ln 2 and s = 2^(n - 1)."""
+    return fma(s, fma(r * r, parity_polynomial("EXPM1", r), r), s - like(0.5, r))
+
+
+@inlined
+def half_expm1x_of(x, r, s):
+    """(exp(x) - 1 - x) / 2, for x = r + n ln 2 and s = 2^(n - 1): what is added first nearly cancels, but exactly."""
+    half = like(0.5, x)
+    return fma(s * (r * r), parity_polynomial("EXPM1", r), fma(s, r, fma(-half, x, s - half)))
 
 
 @inlined
@@ -188,39 +269,38 @@ def exp(x):
     low, high = number("EXP_LOW", x), number("EXP_HIGH", x)
     x = where(x < low, low, x)
     x = where(x > high, high, x)
-    t = fma(x, number("LOG2E", x), number("ROUND", x))
-    r = _reduce(x, t)
-    return scale(like(1.0, x) + fma(r * r, polynomial("EXP", r), r), t)
+    n = nearest(x)
+    return scale(exp_of(rest(x, n)), n)
 
 
 @inlined
 def _exp_parts(x):
-    """(x, r, 2^(n - 1)), x cut at overflow, with r = x - n ln 2.
-
-    n is 0 up to |x| = 1, where taking away 1 or 1 + x cancels, and at most the largest exponent.
-    """
+    """(x, r, 2^(n - 1)) with x = n ln 2 + r, x cut at overflow, and n at the least and the largest exponent."""
     low, high, overflow = number("SCALE_LOW", x), number("EXP_HIGH", x), number("HALF_EXP_HIGH", x)
     x = where(x > overflow, overflow, x)
     above = where(x < low, low, x)
-    t = fma(where(above > high, high, above), number("LOG2E", x), number("ROUND", x))
-    one = like(1.0, x)
-    t = where((x <= one) & (x >= -one), number("ROUND", x), t)
-    return x, _reduce(above, t), half_power(t)
+    n = whole(where(above > high, high, above))
+    return x, rest(above, n), half_power(n)
 
 
 @inlined
 def expm1(x):
-    x, r, s = _exp_parts(x)
-    y = fma(s, fma(r * r, polynomial("EXPM1X", r), r), s - like(0.5, x))
+    _, r, s = _exp_parts(x)
+    y = half_expm1_of(r, s)
     return y + y
 
 
 @inlined
 def half_expm1x(x):
-    """(exp(x) - 1 - x) / 2 without cancellation: (s r + s - 1/2) is exact where it nearly cancels x / 2."""
+    """(exp(x) - 1 - x) / 2 without cancellation."""
     x, r, s = _exp_parts(x)
-    half = like(0.5, x)
-    return fma(s, r * r * polynomial("EXPM1X", r), fma(s, r, s - half) - half * x)
+    return half_expm1x_of(x, r, s)
+
+
+@inlined
+def infinite(x):
+    """Whether x is +infinity."""
+    return x == like(float("inf"), x)
 
 
 @inlined

@@ -7,34 +7,27 @@ elements are adjacent and of the computing dtype, and otherwise copied, a tile a
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload, register_jitable
+from numba.extending import intrinsic, register_jitable
 
-from agauss.backends.cpu import mathlib
 from agauss.backends.cpu.descriptor import (
     ADDRESS,
-    BATCH_AXIS,
     BFLOAT16,
     BUFFERED,
     DIRECT,
-    DRAW,
     EXTENTS,
     FLOAT16,
-    INDEX,
     NDIM,
-    SEED_HIGH,
-    SEED_LOW,
     STORAGE,
-    STREAM,
     STRIDES,
 )
-from agauss.maths import noise
+from agauss.backends.cpu.mathlib import like
+from agauss.backends.cpu.vectors import Vector, put_vector, vector_at, vector_pointer
 from agauss.maths.sums import TILE
 
+WIDEST = 32  # the lanes of a vector are as many or fewer
 NARROW = 8  # columns in rows that are copied column by column
 # Elements are moved and computed a tile at a time: a handful of tiles fit in the first-level cache.
-SCRATCH = TILE + 8  # a tile of noise begins and ends on whole blocks
-
-_N_SCOPES = 8  # arrays written by one kernel, and one more for its sums
+SCRATCH = TILE + 128  # a tile of noise begins and ends on whole blocks, which are made by vectors
 
 
 @intrinsic
@@ -67,74 +60,32 @@ def scratch_for(typing_context, slots, x):
     return result(slots, x), codegen
 
 
-def _scopes(module):
-    """LLVM alias scopes, one for each array that a kernel may write, for backend.py sees to it that none overlaps.
-
-    Without them LLVM would compare every pair of pointers at run time, and past eight pairs give up its vectors.
-    """
-    domain = module.add_metadata([ir.MetaDataString(module, "agauss")])
-    return [module.add_metadata([ir.MetaDataString(module, f"agauss {k}"), domain]) for k in range(_N_SCOPES)]
-
-
-def _store(builder, value, address, k):
-    scopes = _scopes(builder.module)
-    store = builder.store(value, address)
-    store.set_metadata("alias.scope", builder.module.add_metadata([scopes[k]]))
-    store.set_metadata("noalias", builder.module.add_metadata(scopes[:k] + scopes[k + 1 :]))
-
-
-@intrinsic
-def pick(typing_context, pointers, i):
-    """The tuple of each pointer's element i."""
-    result = types.UniTuple(pointers.dtype.dtype, pointers.count)
+@intrinsic(prefer_literal=True)
+def pick(typing_context, pointers, i, count):
+    """The tuple of each pointer's vector of elements from i on."""
+    vector = Vector(pointers.dtype.dtype, count.literal_value)
+    result = types.UniTuple(vector, pointers.count)
 
     def codegen(context, builder, signature, args):
-        scopes = builder.module.add_metadata(_scopes(builder.module))
-        values = []
-        for k in range(pointers.count):
-            load = builder.load(builder.gep(builder.extract_value(args[0], k), [args[1]]))
-            load.set_metadata("noalias", scopes)
-            values.append(load)
-        return context.make_tuple(builder, result, values)
+        of, align = context.get_value_type(vector), vector.bitwidth // 8
+        places = [vector_pointer(builder, builder.extract_value(args[0], k), args[1], of) for k in range(len(result))]
+        return context.make_tuple(builder, result, [builder.load(place, align=align) for place in places])
 
-    return result(pointers, types.int64), codegen
+    return result(pointers, types.int64, count), codegen
 
 
 @intrinsic
 def put(typing_context, pointers, i, values):
-    """Store the values, each at its pointer's element i."""
+    """Store the vectors, each at its pointer's elements from i on."""
 
     def codegen(context, builder, signature, args):
         for k in range(pointers.count):
-            address = builder.gep(builder.extract_value(args[0], k), [args[1]])
-            _store(builder, builder.extract_value(args[2], k), address, k)
+            vector = builder.extract_value(args[2], k)
+            place = vector_pointer(builder, builder.extract_value(args[0], k), args[1], vector.type)
+            builder.store(vector, place, align=values[k].bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(pointers, types.int64, values), codegen
-
-
-@intrinsic
-def put_in_row(typing_context, pointer, i, values):
-    """Store the values at the pointer's elements i, i + 1, ..."""
-
-    def codegen(context, builder, signature, args):
-        for k in range(values.count):
-            j = builder.add(args[1], ir.Constant(args[1].type, k))
-            builder.store(builder.extract_value(args[2], k), builder.gep(args[0], [j]))
-        return context.get_dummy_value()
-
-    return types.void(pointer, types.int64, values), codegen
-
-
-@intrinsic
-def keep(typing_context, values, i, value):
-    """values[i] = value, where `values` overlaps nothing."""
-
-    def codegen(context, builder, signature, args):
-        _store(builder, args[2], builder.gep(args[0], [args[1]]), _N_SCOPES - 1)
-        return context.get_dummy_value()
-
-    return types.void(values, types.int64, value), codegen
 
 
 def sum_by_halves(builder, vector, width):
@@ -231,20 +182,36 @@ def has_short_rows(d, array, column, n):
 
 @register_jitable
 def copy_by_columns(source, source_row, source_column, sink, sink_row, sink_column, columns, rows):
+    if columns == 4 and source_column == 1 and sink_column == 1:
+        for row in range(rows):
+            put_vector(sink, row * sink_row, vector_at(source, row * source_row, 4))
+        return
     for column in range(columns):
         for row in range(rows):
             sink[row * sink_row + column * sink_column] = source[row * source_row + column * source_column]
 
 
 @register_jitable
+def element(address, i, storage, x):
+    if storage == FLOAT16:
+        return like(load_half(address, i), x)
+    if storage == BFLOAT16:
+        return like(load_bfloat16(address, i), x)
+    return pointer(address, x)[i]
+
+
+@register_jitable
 def load(d, array, start, n, scratch, x):
-    """A pointer to elements start ... start + n - 1 of an array, in x's dtype: where they lie, or copied to scratch."""
+    """A pointer to elements start ... start + n - 1 of an array, in x's dtype: where they lie, or copied to scratch.
+
+    Scratch has room for a whole vector where there are fewer elements.
+    """
     inner = d[EXTENTS + d[NDIM] - 1]
     stride = d[array + STRIDES + d[NDIM] - 1]
     address, storage = d[array + ADDRESS], d[array + STORAGE]
     row = start // inner
     column = start - row * inner
-    if storage == DIRECT and stride == 1 and column + n <= inner:
+    if storage == DIRECT and stride == 1 and column + n <= inner and n >= WIDEST:
         return advance(pointer(address, x), offset(d, array, row) + column)
     if has_short_rows(d, array, column, n):
         source = advance(pointer(address, x), offset(d, array, row))
@@ -254,7 +221,11 @@ def load(d, array, start, n, scratch, x):
     while done < n:
         run = min(inner - column, n - done)
         base = offset(d, array, row) + column * stride
-        if storage == FLOAT16:
+        if stride == 0:
+            repeated = element(address, base, storage, x)
+            for i in range(run):
+                scratch[done + i] = repeated
+        elif storage == FLOAT16:
             for i in range(run):
                 scratch[done + i] = load_half(address, base + i * stride)
         elif storage == BFLOAT16:
@@ -280,7 +251,7 @@ def target(d, array, start, n, scratch, x):
     inner = d[EXTENTS + d[NDIM] - 1]
     row = start // inner
     column = start - row * inner
-    if d[array + STORAGE] == DIRECT and d[array + STRIDES + d[NDIM] - 1] == 1 and column + n <= inner:
+    if d[array + STORAGE] == DIRECT and d[array + STRIDES + d[NDIM] - 1] == 1 and column + n <= inner and n >= WIDEST:
         return advance(pointer(d[array + ADDRESS], x), offset(d, array, row) + column)
     return scratch
 
@@ -293,7 +264,7 @@ def store(d, array, start, n, scratch, x):
     address, storage = d[array + ADDRESS], d[array + STORAGE]
     row = start // inner
     column = start - row * inner
-    if address == 0 or (storage == DIRECT and stride == 1 and column + n <= inner):
+    if address == 0 or (storage == DIRECT and stride == 1 and column + n <= inner and n >= WIDEST):
         return
     if has_short_rows(d, array, column, n):
         sink = advance(pointer(address, x), offset(d, array, row))
@@ -316,86 +287,3 @@ def store(d, array, start, n, scratch, x):
         done += run
         row += 1
         column = 0
-
-
-def normals_of_block(block, key, x):
-    """The normals of a block, four of float32 or two of float64; `key` is draw, stream and the halves of the seed."""
-
-
-@overload(normals_of_block, jit_options={"forceinline": True})
-def _normals_of_block(block, key, x):
-    normals = noise.normals32 if x.bitwidth == 32 else noise.normals64
-
-    def implementation(block, key, x):
-        words = noise.philox(mathlib, mathlib.low(block), block >> types.uint64(32), *key)
-        return normals(mathlib, words, x)
-
-    return implementation
-
-
-@intrinsic
-def log2_normals_per_block(typing_context, x):
-    n = noise.NORMALS_PER_BLOCK[x.bitwidth].bit_length() - 1
-
-    def codegen(context, builder, signature, args):
-        return context.get_constant(types.uint64, n)
-
-    return types.uint64(x), codegen
-
-
-@register_jitable
-def generate(d, element, n, scratch, x):
-    """A pointer into scratch to the noise of n consecutive elements, made by whole blocks."""
-    shift = log2_normals_per_block(x)
-    first = types.uint64(element) >> shift
-    head = types.int64(types.uint64(element) - (first << shift))
-    per_block = types.int64(types.uint64(1) << shift)
-    key = (types.uint64(d[DRAW]), types.uint64(d[STREAM]), types.uint64(d[SEED_LOW]), types.uint64(d[SEED_HIGH]))
-    for j in range((head + n + per_block - 1) >> types.int64(shift)):
-        put_in_row(scratch, j * per_block, normals_of_block(first + types.uint64(j), key, x))
-    return advance(scratch, head)
-
-
-@register_jitable
-def load_noise(d, array, start, n, scratch, spare, x):
-    """The noise of elements start ... start + n - 1. It hangs on a linear index, in the whole array where this one is a
-    block: `array` holds that index's first value, where others have an address, and its strides."""
-    ndim = d[NDIM]
-    strides = array + STRIDES
-    inner = d[EXTENTS + ndim - 1]
-    stride = d[strides + ndim - 1]
-    by_index = d[BATCH_AXIS] == ndim - 1
-    adjacent = d[BATCH_AXIS] < 0 and stride == 1
-    for axis in range(ndim - 1):
-        adjacent &= d[strides + axis] == d[EXTENTS + axis + 1] * d[strides + axis + 1]
-    if adjacent:  # the rows of the noise, if not of what is read with it
-        return generate(d, d[array + ADDRESS] + start, n, scratch, x)
-    row = start // inner
-    column = start - row * inner
-    done = 0
-    while done < n:
-        element = d[array + ADDRESS]
-        rest = row
-        for axis in range(ndim - 2, -1, -1):
-            extent = d[EXTENTS + axis]
-            place = rest % extent
-            rest = rest // extent
-            element += (sample_id(d, place) if axis == d[BATCH_AXIS] else place) * d[strides + axis]
-        element += (sample_id(d, column) if by_index else column) * stride
-        run = 1 if by_index or stride != 1 else min(inner - column, n - done)
-        if run == n:
-            return generate(d, element, n, scratch, x)
-        made = generate(d, element, run, spare, x)
-        for i in range(run):
-            scratch[done + i] = made[i]
-        done += run
-        column += run
-        if column == inner:
-            row += 1
-            column = 0
-    return scratch
-
-
-@register_jitable
-def sample_id(d, place):
-    return pointer(d[INDEX], types.int64(0))[place]

@@ -3,8 +3,11 @@
 namespace agauss {
 
 struct EXP {};
-__device__ __forceinline__ float polynomial(EXP, float x) { return horner(x, 0x1.0000000000000p-1f, 0x1.5555560000000p-3f, 0x1.5554ea0000000p-5f, 0x1.1110e00000000p-7f, 0x1.6d43160000000p-10f, 0x1.a124e40000000p-13f); }
-__device__ __forceinline__ double polynomial(EXP, double x) { return horner(x, 0x1.0000000000000p-1, 0x1.5555555555557p-3, 0x1.5555555555556p-5, 0x1.11111111100dfp-7, 0x1.6c16c16c162d6p-10, 0x1.a01a01abe62ddp-13, 0x1.a01a01a6d7808p-16, 0x1.71de02375656cp-19, 0x1.27e4db67b4303p-22, 0x1.af4ddd84882fep-26, 0x1.1f72fc730b4ffp-29); }
+__device__ __forceinline__ float parity_polynomial(EXP, float x) { return by_parity(x, 0x1.0000000000000p-1f, 0x1.5555560000000p-3f, 0x1.5554ea0000000p-5f, 0x1.1110e00000000p-7f, 0x1.6d43160000000p-10f, 0x1.a124e40000000p-13f); }
+__device__ __forceinline__ double parity_polynomial(EXP, double x) { return by_parity(x, 0x1.0000000000000p-1, 0x1.5555555555557p-3, 0x1.5555555555556p-5, 0x1.11111111100dfp-7, 0x1.6c16c16c162d6p-10, 0x1.a01a01abe62ddp-13, 0x1.a01a01a6d7808p-16, 0x1.71de02375656cp-19, 0x1.27e4db67b4303p-22, 0x1.af4ddd84882fep-26, 0x1.1f72fc730b4ffp-29); }
+struct EXPM1 {};
+__device__ __forceinline__ float parity_polynomial(EXPM1, float x) { return by_parity(x, 0x1.0000000000000p-1f, 0x1.55555a0000000p-3f, 0x1.5555580000000p-5f, 0x1.110c5e0000000p-7f, 0x1.6c13000000000p-10f, 0x1.a4fcc00000000p-13f, 0x1.a401b00000000p-16f); }
+__device__ __forceinline__ double parity_polynomial(EXPM1, double x) { return by_parity(x, 0x1.0000000000000p-1, 0x1.5555555555554p-3, 0x1.5555555555555p-5, 0x1.1111111111502p-7, 0x1.6c16c16c16e0fp-10, 0x1.a01a019f13a1ap-13, 0x1.a01a019f96e63p-16, 0x1.71de3c295efddp-19, 0x1.27e4fc6160782p-22, 0x1.ae612b4bcfca9p-26, 0x1.1eebf99bc9dabp-29, 0x1.63c6f815875c4p-33, 0x1.96399d94d85e4p-37); }
 struct EXPM1X {};
 __device__ __forceinline__ float polynomial(EXPM1X, float x) { return horner(x, 0x1.0000000000000p-1f, 0x1.5555560000000p-3f, 0x1.55557a0000000p-5f, 0x1.11111e0000000p-7f, 0x1.6bff520000000p-10f, 0x1.a009000000000p-13f, 0x1.a971fc0000000p-16f, 0x1.78a70e0000000p-19f); }
 __device__ __forceinline__ double polynomial(EXPM1X, double x) { return horner(x, 0x1.0000000000000p-1, 0x1.5555555555555p-3, 0x1.5555555555555p-5, 0x1.11111111110d9p-7, 0x1.6c16c16c16bfep-10, 0x1.a01a01a023747p-13, 0x1.a01a01a01e338p-16, 0x1.71de3a4a2dee8p-19, 0x1.27e4fb728bf10p-22, 0x1.ae64643b799f9p-26, 0x1.1eed9518c242bp-29, 0x1.611b662223de4p-33, 0x1.938f50b0d66c4p-37, 0x1.b478aeefb45a8p-41, 0x1.b3cdd9ad4768dp-45); }

@@ -235,8 +235,7 @@ __device__ __forceinline__ auto nll(auto x, auto mean, auto logvar) {
     auto half = like(0.5, mean);
     auto d = x - mean;
     auto square = (half * d) * (d * precision(logvar, d));
-    auto infinity = inf(mean);
-    return where(square == infinity, infinity, (half * (like(LOG_2PI, mean) + logvar)) + square);
+    return where(infinite(square), square, (half * (like(LOG_2PI, mean) + logvar)) + square);
 }
 
 __device__ __forceinline__ auto nll_vjp(auto g, auto x, auto mean, auto logvar) {
@@ -271,11 +270,10 @@ __device__ __forceinline__ auto two_at(auto z, auto mean, auto logvar, auto mean
 __device__ __forceinline__ auto log_density_ratio(auto z, auto mean, auto logvar, auto mean2, auto logvar2) {
     auto zero = like(0.0, mean);
     auto half = like(0.5, mean);
-    auto infinity = inf(mean);
     auto [t, _] = log_ratio(logvar, logvar2);
     auto [a, b, c, p, q] = two_at(z, mean, logvar, mean2, logvar2);
     auto squares = ((half * (a + b)) * p) + ((half * c) * q);
-    return squares - where((squares == infinity) | (squares == -infinity), zero, half * t);
+    return squares - where(infinite(squares) | infinite(-squares), zero, half * t);
 }
 
 __device__ __forceinline__ auto log_density_ratio_vjp(auto g, auto z, auto mean, auto logvar, auto mean2, auto logvar2) {

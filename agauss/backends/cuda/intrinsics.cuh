@@ -51,22 +51,40 @@ template <class T, class... C> __device__ __forceinline__ T horner(T x, T c, C..
     return fma(horner(x, rest...), x, c);
 }
 
+// c0 + x (odd(x^2) + x even(x^2)).
+template <class T, class... C> __device__ __forceinline__ T by_parity(T x, C... coefficients) {
+    const T c[] = {T(coefficients)...};
+    constexpr int last = sizeof...(C) - 1, top = last - last % 2;  // of the even powers
+    T square = x * x, odd = c[last - 1 + last % 2], even = c[top];
+#pragma unroll
+    for (int k = last - 3 + last % 2; k > 0; k -= 2) odd = fma(odd, square, c[k]);
+#pragma unroll
+    for (int k = top - 2; k > 0; k -= 2) even = fma(even, square, c[k]);
+    return fma(fma(even, x, odd), x, c[0]);
+}
+
+__device__ __forceinline__ float trunc(float x) { return ::truncf(x); }
+__device__ __forceinline__ double trunc(double x) { return ::trunc(x); }
+
 __device__ __forceinline__ int bits(float x) { return __float_as_int(x); }
 __device__ __forceinline__ long long bits(double x) { return __double_as_longlong(x); }
 __device__ __forceinline__ float power_of_two(int n) { return __int_as_float((n + 127) << 23); }
 __device__ __forceinline__ double power_of_two(long long n) { return __longlong_as_double((n + 1023) << 52); }
 
-// p * 2^n for t = n + ROUND, in two factors, so that a subnormal result is rounded once.
-template <class T> __device__ __forceinline__ T scale(T p, T t) {
-    auto n = bits(t) - bits(T(sizeof(T) == 4 ? 0x1.8p+23 : 0x1.8p+52));
-    auto first = n >> 1;
-    return p * power_of_two(first) * power_of_two(n - first);
+// A whole number, which is added to 1.5 times the largest power of two that leaves it in the low bits.
+template <class T> __device__ __forceinline__ auto integer(T n) {
+    const T round = T(sizeof(T) == 4 ? 0x1.8p+23 : 0x1.8p+52);
+    return bits(n + round) - bits(round);
 }
 
-// 2^(n - 1) for t = n + ROUND.
-template <class T> __device__ __forceinline__ T half_power(T t) {
-    return power_of_two(bits(t) - bits(T(sizeof(T) == 4 ? 0x1.8p+23 : 0x1.8p+52)) - 1);
+// p * 2^n in two factors, so that a subnormal result is rounded once.
+template <class T> __device__ __forceinline__ T scale(T p, T n) {
+    auto whole = integer(n), first = whole >> 1;
+    return p * power_of_two(first) * power_of_two(whole - first);
 }
+
+// 2^(n - 1).
+template <class T> __device__ __forceinline__ T half_power(T n) { return power_of_two(integer(n) - 1); }
 
 // (k, f) with x = 2^k f and f in [sqrt(1/2), sqrt(2)), for a normal positive x.
 __device__ __forceinline__ Two<float, float> split(float x) {

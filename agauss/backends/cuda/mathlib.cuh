@@ -2,9 +2,29 @@
 
 namespace agauss {
 
-__device__ __forceinline__ auto _reduce(auto x, auto t) {
-    auto n = t - number(ROUND{}, x);
+__device__ __forceinline__ auto nearest(auto x) {
+    return fma(x, number(LOG2E{}, x), number(ROUND{}, x)) - number(ROUND{}, x);
+}
+
+__device__ __forceinline__ auto whole(auto x) {
+    return trunc(x * number(LOG2E{}, x));
+}
+
+__device__ __forceinline__ auto rest(auto x, auto n) {
     return fma(n, -number(LN2_1{}, x), fma(n, -number(LN2_0{}, x), x));
+}
+
+__device__ __forceinline__ auto exp_of(auto r) {
+    return like(1.0, r) + fma(r * r, parity_polynomial(EXP{}, r), r);
+}
+
+__device__ __forceinline__ auto half_expm1_of(auto r, auto s) {
+    return fma(s, fma(r * r, parity_polynomial(EXPM1{}, r), r), s - like(0.5, r));
+}
+
+__device__ __forceinline__ auto half_expm1x_of(auto x, auto r, auto s) {
+    auto half = like(0.5, x);
+    return fma(s * (r * r), parity_polynomial(EXPM1{}, r), fma(s, r, fma(-half, x, s - half)));
 }
 
 __device__ __forceinline__ auto exp(auto x) {
@@ -12,9 +32,8 @@ __device__ __forceinline__ auto exp(auto x) {
     auto high = number(EXP_HIGH{}, x);
     x = where(x < low, low, x);
     x = where(x > high, high, x);
-    auto t = fma(x, number(LOG2E{}, x), number(ROUND{}, x));
-    auto r = _reduce(x, t);
-    return scale(like(1.0, x) + fma(r * r, polynomial(EXP{}, r), r), t);
+    auto n = nearest(x);
+    return scale(exp_of(rest(x, n)), n);
 }
 
 __device__ __forceinline__ auto _exp_parts(auto x) {
@@ -23,24 +42,24 @@ __device__ __forceinline__ auto _exp_parts(auto x) {
     auto overflow = number(HALF_EXP_HIGH{}, x);
     x = where(x > overflow, overflow, x);
     auto above = where(x < low, low, x);
-    auto t = fma(where(above > high, high, above), number(LOG2E{}, x), number(ROUND{}, x));
-    auto one = like(1.0, x);
-    t = where((x <= one) & (x >= -one), number(ROUND{}, x), t);
-    return values(x, _reduce(above, t), half_power(t));
+    auto n = whole(where(above > high, high, above));
+    return values(x, rest(above, n), half_power(n));
 }
 
 __device__ __forceinline__ auto expm1(auto x) {
-    auto [x_, r, s] = _exp_parts(x);
-    x = x_;
-    auto y = fma(s, fma(r * r, polynomial(EXPM1X{}, r), r), s - like(0.5, x));
+    auto [_, r, s] = _exp_parts(x);
+    auto y = half_expm1_of(r, s);
     return y + y;
 }
 
 __device__ __forceinline__ auto half_expm1x(auto x) {
     auto [x_, r, s] = _exp_parts(x);
     x = x_;
-    auto half = like(0.5, x);
-    return fma(s, (r * r) * polynomial(EXPM1X{}, r), fma(s, r, s - half) - (half * x));
+    return half_expm1x_of(x, r, s);
+}
+
+__device__ __forceinline__ auto infinite(auto x) {
+    return x == inf(x);
 }
 
 __device__ __forceinline__ auto log1p(auto x) {

@@ -5,7 +5,7 @@ namespace agauss {
 constexpr double PEAK = 0.3989422804014327;
 
 __device__ __forceinline__ auto factor(auto p, auto d) {
-    auto nothing = (d == like(0.0, d)) & (p == inf(d));
+    auto nothing = (d == like(0.0, d)) & infinite(p);
     return where(nothing, like(1.0, d), p);
 }
 
@@ -17,8 +17,7 @@ __device__ __forceinline__ auto difference(auto a, auto b) {
     auto d = a - b;
     auto shadow = d - a;
     auto rest = (a - (d - shadow)) - (b + shadow);
-    auto infinity = inf(d);
-    return values(d, where((d == infinity) | (d == -infinity), like(0.0, d), rest));
+    return values(d, where(infinite(d) | infinite(-d), like(0.0, d), rest));
 }
 
 __device__ __forceinline__ auto log_ratio(auto logvar, auto logvar2) {
@@ -30,8 +29,8 @@ __device__ __forceinline__ auto log_ratio(auto logvar, auto logvar2) {
 
 __device__ __forceinline__ auto carried(auto y, auto rest, auto slope) {
     auto zero = like(0.0, y);
-    auto infinite = y == inf(y);
-    return y + (where(infinite, zero, rest) * where(infinite, zero, slope));
+    auto over = infinite(y);
+    return y + (where(over, zero, rest) * where(over, zero, slope));
 }
 
 __device__ __forceinline__ auto spread(auto logvar, auto logvar2) {

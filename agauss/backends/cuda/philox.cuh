@@ -55,10 +55,17 @@ __device__ __forceinline__ auto sincos_turn(auto word, auto x) {
     return values(where(q >= two, -sine, sine), where((q == one) | (q == two), -cosine, cosine));
 }
 
+__device__ __forceinline__ auto radius(auto word, auto x) {
+    return sqrt(like(-2.0, x) * log(uniform(word, x)));
+}
+
+__device__ __forceinline__ auto around(auto length, auto word, auto x) {
+    auto [sine, cosine] = sincos_turn(word, x);
+    return values(length * cosine, length * sine);
+}
+
 __device__ __forceinline__ auto normal_pair(auto a, auto b, auto x) {
-    auto radius = sqrt(like(-2.0, x) * log(uniform(a, x)));
-    auto [sine, cosine] = sincos_turn(b, x);
-    return values(radius * cosine, radius * sine);
+    return around(radius(a, x), b, x);
 }
 
 __device__ __forceinline__ auto normals32(auto words, auto x) {

@@ -1,0 +1,197 @@
+"""The noise of a tile of elements, in short loops over vectors; noise.py has the arithmetic.
+
+As one loop it would be longer than a processor looks ahead, and wait for each step of the arithmetic.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload, register_jitable
+
+from agauss.backends.cpu import mathlib
+from agauss.backends.cpu.descriptor import (
+    ADDRESS,
+    BATCH_AXIS,
+    DRAW,
+    EXTENTS,
+    INDEX,
+    NDIM,
+    SEED_HIGH,
+    SEED_LOW,
+    STREAM,
+    STRIDES,
+)
+from agauss.backends.cpu.memory import SCRATCH, advance, pointer
+from agauss.backends.cpu.vectors import put_vector, vector_at, vector_pointer, width_of
+from agauss.maths import noise
+
+
+@register_jitable
+def generate(d, element, n, scratch, x):
+    """A pointer into scratch to the noise of n consecutive elements, made by whole blocks."""
+    per_block, width = normals_per_block(x), width_of(x)
+    first = types.uint64(element) // types.uint64(per_block)
+    head = types.int64(types.uint64(element) - first * types.uint64(per_block))
+    blocks = (head + n + per_block - 1) // per_block
+    streams = streams_for(x)
+    zeros = mathlib.like(0.0, vector_at(scratch, 0, width))
+    key = word(d, DRAW), word(d, STREAM), word(d, SEED_LOW), word(d, SEED_HIGH)
+    for j in range(blocks):
+        put_words(streams, j, words_of_block(first + types.uint64(j), key, x))
+    for j in range(0, blocks, width):
+        for k in range(0, len(streams), 2):
+            put_vector(floats(streams[k], x), j, noise.radius(mathlib, vector_at(streams[k], j, width), zeros))
+    for j in range(0, blocks, width):
+        put_interleaved(scratch, j * per_block, normals(streams, j, x, zeros))
+    return advance(scratch, head)
+
+
+@register_jitable
+def word(d, field):
+    """Without its upper half, which LLVM would multiply too."""
+    return mathlib.low(types.uint64(d[field]))
+
+
+@intrinsic
+def normals_per_block(typing_context, x):
+    def codegen(context, builder, signature, args):
+        return context.get_constant(types.int64, noise.NORMALS_PER_BLOCK[x.bitwidth])
+
+    return types.int64(x), codegen
+
+
+@intrinsic
+def streams_for(typing_context, x):
+    """Scratch memory for the words of each block's normals, and in their place for what is made of them."""
+    count = noise.NORMALS_PER_BLOCK[x.bitwidth]
+    result = types.UniTuple(types.CPointer(types.uint32 if x.bitwidth == 32 else types.uint64), count)
+
+    def codegen(context, builder, signature, args):
+        of = context.get_data_type(result.dtype.dtype)
+        streams = [cgutils.alloca_once(builder, of, size=SCRATCH // count) for _ in range(count)]
+        return context.make_tuple(builder, result, streams)
+
+    return result(x), codegen
+
+
+@register_jitable(forceinline=True)
+def words_of_block(block, key, x):
+    return of_width(noise.philox(mathlib, mathlib.low(block), block >> types.uint64(32), *key), x)
+
+
+def of_width(words, x):
+    """A block's four words, each two of them as one for float64."""
+
+
+@overload(of_width, jit_options={"forceinline": True})
+def _of_width(words, x):
+    if x.bitwidth == 32:
+        return lambda words, x: words
+    return lambda words, x: (mathlib.join(words[0], words[1]), mathlib.join(words[2], words[3]))
+
+
+@intrinsic
+def put_words(typing_context, streams, j, words):
+    def codegen(context, builder, signature, args):
+        for k in range(streams.count):
+            place = builder.gep(builder.extract_value(args[0], k), [args[1]])
+            word = builder.extract_value(args[2], k)
+            builder.store(word if word.type == place.type.pointee else builder.trunc(word, place.type.pointee), place)
+        return context.get_dummy_value()
+
+    return types.void(streams, types.int64, words), codegen
+
+
+@intrinsic
+def floats(typing_context, stream, x):
+    """A stream's memory, for what is made of its words."""
+    result = types.CPointer(x)
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], context.get_value_type(result))
+
+    return result(stream, x), codegen
+
+
+@register_jitable(forceinline=True)
+def pair(streams, k, j, x, zeros):
+    length, word = vector_at(floats(streams[k], x), j, width_of(x)), vector_at(streams[k + 1], j, width_of(x))
+    return noise.around(mathlib, length, word, zeros)
+
+
+def normals(streams, j, x, zeros):
+    """The normals of blocks from j on, those at one place in each block as a vector."""
+
+
+@overload(normals, jit_options={"forceinline": True})
+def _normals(streams, j, x, zeros):
+    if streams.count == 2:
+        return lambda streams, j, x, zeros: pair(streams, 0, j, x, zeros)
+    return lambda streams, j, x, zeros: pair(streams, 0, j, x, zeros) + pair(streams, 2, j, x, zeros)
+
+
+@intrinsic
+def put_interleaved(typing_context, pointer, i, vectors):
+    """Store the first number of each vector at the pointer's elements from i on, and then the second of each, ..."""
+
+    def codegen(context, builder, signature, args):
+        parts = [builder.extract_value(args[2], k) for k in range(vectors.count)]
+        while len(parts) > 1:  # the first and the second half of them, pair by pair
+            half = len(parts) // 2
+            parts = [_interleaved(builder, a, b) for a, b in zip(parts[:half], parts[half:], strict=True)]
+        put = vector_pointer(builder, args[0], args[1], parts[0].type)
+        builder.store(parts[0], put, align=vectors.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64, vectors), codegen
+
+
+def _interleaved(builder, a, b):
+    n = a.type.count
+    order = [k + n * of for k in range(n) for of in (0, 1)]
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), 2 * n), order))
+
+
+@register_jitable
+def load_noise(d, array, start, n, scratch, spare, x):
+    """The noise of elements start ... start + n - 1. It hangs on a linear index, in the whole array where this one is a
+    block: `array` holds that index's first value, where others have an address, and its strides."""
+    ndim = d[NDIM]
+    strides = array + STRIDES
+    inner = d[EXTENTS + ndim - 1]
+    stride = d[strides + ndim - 1]
+    by_index = d[BATCH_AXIS] == ndim - 1
+    adjacent = d[BATCH_AXIS] < 0 and stride == 1
+    for axis in range(ndim - 1):
+        adjacent &= d[strides + axis] == d[EXTENTS + axis + 1] * d[strides + axis + 1]
+    if adjacent:  # the rows of the noise, if not of what is read with it
+        return generate(d, d[array + ADDRESS] + start, n, scratch, x)
+    row = start // inner
+    column = start - row * inner
+    done = 0
+    while done < n:
+        element = d[array + ADDRESS]
+        rest = row
+        for axis in range(ndim - 2, -1, -1):
+            extent = d[EXTENTS + axis]
+            place = rest % extent
+            rest = rest // extent
+            element += (sample_id(d, place) if axis == d[BATCH_AXIS] else place) * d[strides + axis]
+        element += (sample_id(d, column) if by_index else column) * stride
+        run = 1 if by_index or stride != 1 else min(inner - column, n - done)
+        if run == n:
+            return generate(d, element, n, scratch, x)
+        made = generate(d, element, run, spare, x)
+        for i in range(run):
+            scratch[done + i] = made[i]
+        done += run
+        column += run
+        if column == inner:
+            row += 1
+            column = 0
+    return scratch
+
+
+@register_jitable
+def sample_id(d, place):
+    return pointer(d[INDEX], types.int64(0))[place]

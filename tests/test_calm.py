@@ -1,0 +1,52 @@
+"""Where bounds keep every log-variance near 0, kernels are made without guards, and their bits are the same."""
+
+import numpy as np
+import pytest
+from vectors import over
+
+import agauss as ag
+from agauss.backends.cpu import calm, mathlib
+from agauss.backends.cpu.kernels import REACH, is_calm
+from agauss.maths import formulas
+
+NARROW, WIDE = (-30.0, 20.0), (-REACH - 1, REACH + 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["exp", "expm1", "half_expm1x"])
+def test_a_function_has_its_guarded_twins_bits_at_log_variances_and_their_differences(name, dtype):
+    rng = np.random.default_rng(0)
+    small = rng.choice([-1, 1], 100_000) * np.exp(rng.uniform(-60, 0, 100_000))
+    ends = np.array([0.0, -0.0, np.nan, 2 * REACH, -2 * REACH])
+    x = np.concatenate([rng.uniform(-2 * REACH, 2 * REACH, 300_000), small, ends]).astype(dtype)
+    calm_bits, bits = (over(getattr(m, name))(x).tobytes() for m in (calm, mathlib))
+    assert calm_bits == bits
+
+
+@pytest.mark.parametrize("bounds", [NARROW, (-REACH, REACH, "straight-through")], ids=str)
+def test_kl_is_the_one_without_bounds_at_log_variances_within_them(bounds):
+    mean, logvar, mean2, logvar2 = np.random.default_rng(1).uniform(-20, 20, (4, 1003)).astype(np.float32)
+    got = ag.kl(mean, logvar, mean2, logvar2, axis=(), bounds=bounds, bounds2=bounds)
+    assert got.tobytes() == ag.kl(mean, logvar, mean2, logvar2, axis=()).tobytes()
+
+
+def bounded(term, *limits, kind="hard"):
+    return term, tuple((position, kind, low, high) for position, (low, high) in enumerate(limits, 1))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (bounded(formulas.kl_prior, NARROW), True),
+        (bounded(formulas.kl, NARROW, (-REACH, REACH)), True),
+        (bounded(formulas.kl_prior), False),
+        (bounded(formulas.kl_prior, WIDE), False),
+        (bounded(formulas.kl_prior, NARROW, kind="soft"), False),  # whose own exponentials take any number
+        (bounded(formulas.kl, NARROW), False),  # the other log-variance is free
+        (bounded(formulas.kl, NARROW, WIDE), False),
+        (bounded(formulas.renyi, NARROW, NARROW), False),  # takes exp of alpha times a difference
+        (bounded(formulas.bernoulli_nll), False),  # has no log-variance
+    ],
+)
+def test_a_kernel_is_calm_only_where_all_its_exponentials_are_of_bounded_log_variances(given, expected):
+    assert is_calm(*given) is expected

@@ -210,7 +210,7 @@ def frameworks() -> str:
     expected = ag.random.normal(mean.shape, rng=7), ag.sample(mean, logvar, rng=7)
     rows = ["| arrays | functions | path of `kl` | noise as NumPy's | z as NumPy's |", "|---|---|---|---|---|"]
     for name, where, convert in libraries():
-        module = module_of(where)
+        module = import_module(where)
         arrays = convert(mean), convert(logvar)
         steps = ag.explain(module.kl, *arrays).steps
         zeros = arrays[0] * 0
@@ -234,15 +234,9 @@ def libraries() -> list[tuple[str, str, Any]]:
         ("PyTorch", "agauss.integrations.torch", torch.from_numpy),
         ("PyTorch", "agauss", torch.from_numpy),
         ("JAX", "agauss.integrations.jax", jnp.asarray),
-        ("JAX", "agauss.integrations.jax.host", jnp.asarray),
         ("Dask of NumPy", "agauss", lambda a: da.from_array(a, chunks=(16, 64))),
         ("array-api-strict", "agauss", array_api_strict.asarray),
     ]
-
-
-def module_of(name: str) -> Any:
-    parent, _, last = name.rpartition(".")
-    return getattr(import_module(parent), last) if last == "host" else import_module(name)
 
 
 def numpy_of(a: Any) -> Any:

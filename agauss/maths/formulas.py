@@ -12,13 +12,13 @@ from agauss.maths.parts import (
     bin_scales,
     carried,
     factor,
+    log_cosh,
     log_ratio,
     precision,
     spread,
 )
 
 LOG_2PI = 1.8378770664093453
-LOG_2 = 0.6931471805599453
 LOG_2_64 = 44.3614195558365  # of 2^64
 
 
@@ -131,14 +131,6 @@ def pooled(m, d, logvar, logvar2):
     t, rest = log_ratio(m, logvar, logvar2)
     s = exp_of_less(m, t, rest)
     return t, s, precision(m, m.where(t < m.like(0.0, t), logvar2, logvar), d) / (m.like(1.0, t) + s)
-
-
-def log_cosh(m, u, s):
-    """log(cosh(u)) for u >= 0, given s = exp(-2 u): by cosh(u) - 1 where u is small, else by u - log 2."""
-    zero, near = m.like(0.0, u), u <= m.like(1.0, u)
-    small = m.where(near, u, zero)
-    rise = m.half_expm1x(small) + m.half_expm1x(-small)
-    return m.where(near, zero, u - m.like(LOG_2, u)) + m.log1p(m.where(near, rise, s))
 
 
 def bhattacharyya(m, mean, logvar, mean2, logvar2):

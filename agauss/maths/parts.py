@@ -1,5 +1,6 @@
 """What the terms of formulas.py share, one element at a time; `m` is their vocabulary."""
 
+LOG_2 = 0.6931471805599453
 PEAK = 0.3989422804014327  # of the standard normal density, 1 / sqrt(2 pi)
 
 
@@ -43,6 +44,14 @@ def spread(m, logvar, logvar2):
     t, _ = log_ratio(m, logvar, logvar2)
     largest = m.exp(m.where(t < zero, logvar2, logvar))
     return t, m.where(t == zero, zero, largest), m.expm1(-half * m.where(t < zero, -t, t))
+
+
+def log_cosh(m, u, s):
+    """log(cosh(u)) for u >= 0, given s = exp(-2 u): by cosh(u) - 1 where u is small, else by u - log 2."""
+    zero, near = m.like(0.0, u), u <= m.like(1.0, u)
+    small = m.where(near, u, zero)
+    rise = m.half_expm1x(small) + m.half_expm1x(-small)
+    return m.where(near, zero, u - m.like(LOG_2, u)) + m.log1p(m.where(near, rise, s))
 
 
 def mean_over_bin(m, p, s):

@@ -4,8 +4,6 @@ namespace agauss {
 
 constexpr double LOG_2PI = 1.8378770664093453;
 
-constexpr double LOG_2 = 0.6931471805599453;
-
 constexpr double LOG_2_64 = 44.3614195558365;
 
 __device__ __forceinline__ auto value(auto x) {
@@ -117,14 +115,6 @@ __device__ __forceinline__ auto pooled(auto d, auto logvar, auto logvar2) {
     auto [t, rest] = log_ratio(logvar, logvar2);
     auto s = exp_of_less(t, rest);
     return values(t, s, precision(where(t < like(0.0, t), logvar2, logvar), d) / (like(1.0, t) + s));
-}
-
-__device__ __forceinline__ auto log_cosh(auto u, auto s) {
-    auto zero = like(0.0, u);
-    auto near = u <= like(1.0, u);
-    auto small = where(near, u, zero);
-    auto rise = half_expm1x(small) + half_expm1x(-small);
-    return where(near, zero, u - like(LOG_2, u)) + log1p(where(near, rise, s));
 }
 
 __device__ __forceinline__ auto bhattacharyya(auto mean, auto logvar, auto mean2, auto logvar2) {

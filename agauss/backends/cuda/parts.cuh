@@ -2,6 +2,8 @@
 
 namespace agauss {
 
+constexpr double LOG_2 = 0.6931471805599453;
+
 constexpr double PEAK = 0.3989422804014327;
 
 __device__ __forceinline__ auto factor(auto p, auto d) {
@@ -39,6 +41,14 @@ __device__ __forceinline__ auto spread(auto logvar, auto logvar2) {
     auto [t, _] = log_ratio(logvar, logvar2);
     auto largest = exp(where(t < zero, logvar2, logvar));
     return values(t, where(t == zero, zero, largest), expm1(-half * where(t < zero, -t, t)));
+}
+
+__device__ __forceinline__ auto log_cosh(auto u, auto s) {
+    auto zero = like(0.0, u);
+    auto near = u <= like(1.0, u);
+    auto small = where(near, u, zero);
+    auto rise = half_expm1x(small) + half_expm1x(-small);
+    return where(near, zero, u - like(LOG_2, u)) + log1p(where(near, rise, s));
 }
 
 __device__ __forceinline__ auto mean_over_bin(auto p, auto s) {

@@ -96,17 +96,22 @@ def array(d, k):
 
 
 @register_jitable
-def loads(d, slots, start, n, base, noisy, x):
-    """A pointer for each input; the last one is noise where `noisy`."""
+def loads(d, slots, start, n, base, x):
+    """A pointer for each input."""
     pointers = repeat(base, slots)
     for k in range(len(slots)):
-        scratch = advance(base, k * SCRATCH)
-        if noisy and k == len(slots) - 1:
-            made = load_noise(d, array(d, k), start, n, scratch, advance(base, len(slots) * SCRATCH), x)
-        else:
-            made = load(d, array(d, k), start, n, scratch, x)
-        pointers = tuple_setitem(pointers, k, made)
+        pointers = tuple_setitem(pointers, k, load(d, array(d, k), start, n, advance(base, k * SCRATCH), x))
     return pointers
+
+
+@register_jitable
+def loads_and_noise(d, slots, start, n, base, x):
+    """A pointer for each input, of which the last is noise."""
+    pointers, last = repeat(base, slots), len(slots) - 1
+    for k in range(last):
+        pointers = tuple_setitem(pointers, k, load(d, array(d, k), start, n, advance(base, k * SCRATCH), x))
+    scratch, spare = advance(base, last * SCRATCH), advance(base, len(slots) * SCRATCH)
+    return tuple_setitem(pointers, last, load_noise(d, array(d, last), start, n, scratch, spare, x))
 
 
 def targets(d, slots, first, start, n, base, x):
@@ -296,7 +301,8 @@ def make_loop(name, spec):
     """outs[k][i] = value k of term(ins[0][i], ins[1][i], ...), and the sum of value number `summed` over each row."""
     ins, outs, n_in, zero = tuple(range(spec.inputs)), tuple(range(spec.outputs)), spec.inputs, spec.dtype(0)
     width = BYTES // zero.itemsize
-    evaluate, noisy, bounded, summed = evaluator(spec), spec.noisy, spec.bounded, spec.summed
+    evaluate, bounded, summed = evaluator(spec), spec.bounded, spec.summed
+    inputs = loads_and_noise if spec.noisy else loads
     span = tile_span if summed is None else row_span
 
     def loop(d, begin, end):
@@ -308,7 +314,7 @@ def make_loop(name, spec):
             total = 0.0
             for start in range(first, last, TILE):
                 n = min(TILE, last - start)
-                sources = loads(d, ins, start, n, in_base, noisy, zero)
+                sources = inputs(d, ins, start, n, in_base, zero)
                 sinks = targets(d, outs, n_in, start, n, out_base, zero)
                 last_vector = max(0, n - width)
                 for i in range(0, n, width):

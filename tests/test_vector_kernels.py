@@ -1,7 +1,10 @@
-"""Where bounds keep every log-variance near 0, kernels are made without guards, and their bits are the same."""
+"""What kernels gain their speed by leaves their bits: vectors of any width, and no guards where bounds allow it."""
+
+import hashlib
 
 import numpy as np
 import pytest
+from processes import run
 from vectors import over
 
 import agauss as ag
@@ -50,3 +53,27 @@ def bounded(term, *limits, kind="hard"):
 )
 def test_a_kernel_is_calm_only_where_all_its_exponentials_are_of_bounded_log_variances(given, expected):
     assert is_calm(*given) is expected
+
+
+# One element, a vector less one, a tile and three, rows of four, and a row of 40.
+WORK = """
+def results(np, ag):
+    for dtype in ("float32", "float64"):
+        for shape in ((1,), (31,), (1027,), (50, 4), (3, 40)):
+            mean, logvar = np.random.default_rng(0).normal(size=(2, *shape)).astype(dtype)
+            yield from (ag.kl(mean, logvar, axis=-1), ag.sample(mean, logvar, rng=7))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [32, 128])
+def test_bits_do_not_depend_on_the_width_of_vectors(width, tmp_path):
+    scope = {}
+    exec(WORK, scope)
+    expected = hashlib.sha256(b"".join(np.asarray(v).tobytes() for v in scope["results"](np, ag))).hexdigest()
+    script = f"""
+from agauss.backends.cpu import vectors
+vectors.BYTES = {width}
+print(hashlib.sha256(b"".join(np.asarray(v).tobytes() for v in results(np, ag))).hexdigest())
+"""
+    assert run(WORK + script, tmp_path, NUMBA_CACHE_DIR=tmp_path).stdout.split()[-1] == expected

@@ -80,9 +80,8 @@ def _cover(cases):
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
     """Of a test marked in_turn(n), every run has so many cases of the FEW operations that each value of each parameter
-    comes up, or one in n where there is one parameter. One in n of the others is slow, and the rest is for the night.
-    With always=("numpy", "float32"), every run has all cases of these parameters too, and with slow=("numpy",) those of
-    this one are slow."""
+    comes up, or one in n where there is one parameter. The rest is for the night. With always=("numpy", "float32"),
+    every run has all cases of these parameters too, and with slow=("numpy",) those of this one are slow."""
     tests = {}
     for item in items:
         if item.get_closest_marker("in_turn"):
@@ -95,8 +94,7 @@ def pytest_collection_modifyitems(items):
         for case in cases:
             always, slow = ({*mark.kwargs.get(key, (case,))} <= _names(case) for key in ("always", "slow"))
             if case not in chosen and not always:
-                in_turn = case in few and sum(case.callspec.indices.values()) % mark.args[0] == 0
-                case.add_marker("slow" if slow or in_turn else "nightly")
+                case.add_marker("slow" if slow else "nightly")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conformance_classes import CHECKS, CPU_AND_GPU, NEAR_THE_PRIOR, Right, came, results
-from quick import slow_unless
+from quick import nightly_unless
 
 import agauss as ag
 from agauss.conformance import run
@@ -352,7 +352,7 @@ def two_devices(monkeypatch):
 
 
 # The one that passes gradients on computes all there is under another kind of bound, for which kernels are compiled.
-RUNS = slow_unless(lambda row, fault: fault != "passes", MUTANTS)
+RUNS = nightly_unless(lambda row, fault: fault != "passes", MUTANTS)
 
 
 @pytest.mark.parametrize(("row", "fault"), RUNS, ids=lambda value: value.replace(" ", "_"))

@@ -56,7 +56,7 @@ CASES = [
     ids=str,
 )
 @pytest.mark.parametrize(
-    "names", [pytest.param(FEW, id="few"), pytest.param(tuple(OPERATIONS), id="all", marks=pytest.mark.slow)]
+    "names", [pytest.param(FEW, id="few"), pytest.param(tuple(OPERATIONS), id="all", marks=pytest.mark.nightly)]
 )
 def test_every_operation(device, dtype, bounds, shape, names):
     wide = "float32" if dtype in ("float16", "bfloat16") else dtype

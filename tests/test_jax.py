@@ -46,9 +46,7 @@ def x64():
         yield
 
 
-@pytest.mark.parametrize(
-    "name", nightly_unless(lambda name: name == "q.nll", CALLS, slow=lambda name: name in ("kl", "sample"))
-)
+@pytest.mark.parametrize("name", nightly_unless(lambda name: name == "q.nll", CALLS))
 @pytest.mark.usefixtures("way", "x64")
 def test_gradients_and_theirs_are_the_slopes(name):
     call, made = CALLS[name], arrays("float64")

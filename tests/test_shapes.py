@@ -96,7 +96,7 @@ def test_a_layout_gives_the_bits_of_its_contiguous_copy(layout, dtype, tmp_path)
     assert_same(everything(contiguous[0], laid_out[1], contiguous[2]), everything(*contiguous))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_of_every_operation_a_layout_gives_the_bits_of_its_contiguous_copy(tmp_path):
     contiguous = [values((5, 6, 7), seed) for seed in range(3)]
     laid_out = [permuted(a, tmp_path) for a in contiguous]

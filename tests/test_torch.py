@@ -72,9 +72,7 @@ def test_bfloat16_is_ml_dtypes_own():
 # Gradients
 
 
-@pytest.mark.parametrize(
-    "name", nightly_unless(lambda name: name == "q.nll", DERIVED, slow=lambda name: name in ("kl", "sample"))
-)
+@pytest.mark.parametrize("name", nightly_unless(lambda name: name == "q.nll", DERIVED))
 def test_gradients_and_theirs_are_the_slopes(name):
     call, tensors = function_and_tensors(DERIVED[name])
     assert torch.autograd.gradcheck(call, tensors)

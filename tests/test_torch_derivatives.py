@@ -181,7 +181,7 @@ def test_jacobians_are_vectorized(strategy, vectorize):
 @pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node")  # by linearize, of any function
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [pytest.param(*PAIRS[name], marks=pytest.mark.slow if name != SOME[0] else (), id=name) for name in SOME],
+    [pytest.param(*PAIRS[name], marks=pytest.mark.nightly if name != SOME[0] else (), id=name) for name in SOME],
 )
 def test_hessians_in_every_mode_are_those_of_the_plain_form(ours, theirs):
     tensors = three()

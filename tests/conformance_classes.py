@@ -13,6 +13,7 @@ from oracles import (
 
 import agauss as ag
 from agauss.conformance import run
+from agauss.conformance.extras import EXTRAS
 from agauss.conformance.faults import FAULTS
 from agauss.conformance.formulas import FORMULAS
 
@@ -77,12 +78,13 @@ PLAIN = {torch.float32: {"rtol": 2e-5, "atol": 2e-5}, torch.float64: {"rtol": 1e
 torch_dtypes = pytest.mark.parametrize("dtype", list(PLAIN), ids=str)
 
 
-CHECKS = [check.name for check in (*FAULTS, *FORMULAS)]
+EXTRA = [check.name for check in EXTRAS]
+CHECKS = [*(check.name for check in (*FAULTS, *FORMULAS)), *EXTRA]
 NEAR_THE_PRIOR = [f"kl at mean 0, logvar {logvar}" for logvar in ("1e-02", "1e-03", "1e-04", "1e-05")]
 CPU_AND_GPU = "one seed, CPU and GPU"
 BY_AUTOGRAD = [
     "logvar outside [-30, 20]: gradient",
-    "logvar outside, on request",
+    "extra: gradient outside the bounds",
     "gradient of kl",
     "gradient of nll",
     "gradient of sample",

@@ -210,19 +210,13 @@ class StraightThroughByDefault(agt.DiagonalGaussianDistribution):
         super().__init__(parameters, deterministic, bounds=bounds)
 
 
-@mutant("logvar outside, on request", "ignored", "torch")
+@mutant("extra: gradient outside the bounds", "ignored", "torch")
 class AlwaysHard(agt.DiagonalGaussianDistribution):
     def __init__(self, parameters, deterministic=False, *, bounds=None):
         super().__init__(parameters, deterministic)
 
 
-@mutant("logvar outside, on request", "unknown", "torch")
-class WithoutBounds(agt.DiagonalGaussianDistribution):
-    def __init__(self, parameters, deterministic=False):
-        super().__init__(parameters, deterministic)
-
-
-method_mutant("logvar outside, counted", "one more", "saturated", lambda q, v: v + 1)
+method_mutant("extra: count outside the bounds", "one more", "saturated", lambda q, v: v + 1)
 
 # normal_kl
 

@@ -1,5 +1,6 @@
 """The README and the pages read plainly: short sentences, and none of the phrases that jarred on new users."""
 
+import inspect
 import re
 
 import pytest
@@ -64,12 +65,39 @@ def sentences(text):
         yield from re.split(r"(?<=[.?!:;])\s+(?=\S)", " ".join(paragraph.split()))
 
 
+def too_long(text):
+    return [s for s in sentences(text) if len(re.findall(r"\w*[a-zA-Z]{2}[\w'.-]*", s)) > WORDS]
+
+
 @pytest.mark.parametrize("page", TEXTS, ids=name_of)
 def test_sentences_are_short(page):
     if name_of(page) == WRITTEN_BY_A_PROGRAM:
         pytest.skip("its sentences are a program's")
-    long = [s for s in sentences(page.read_text()) if len(re.findall(r"\w*[a-zA-Z]{2}[\w'.-]*", s)) > WORDS]
+    long = too_long(page.read_text())
     assert not long, "\n".join(long)
+
+
+def documented(module):
+    """What is public of a module, and the public methods of its classes, by their names."""
+    for name in module.__all__:
+        thing = getattr(module, name)
+        yield name, thing
+        if inspect.isclass(thing):
+            yield from ((f"{name}.{method}", each) for method, each in vars(thing).items() if method[0] != "_")
+
+
+def described(thing):
+    """A docstring without examples and references, as a page whose paragraphs are also those of each argument."""
+    doc = re.split(r"^(?:Examples|References)\n-+$", inspect.getdoc(thing) or "", maxsplit=1, flags=re.MULTILINE)[0]
+    doc = re.sub(r"^.*\n---+$", "\n", doc, flags=re.MULTILINE)
+    doc = re.sub(r"^\S.*\n(?= {4})", "\n", doc, flags=re.MULTILINE)  # an argument's name
+    doc = re.sub(r"^( {4}.*\n)(?=\S)", r"\1\n", doc, flags=re.MULTILINE)
+    return re.sub(r"^ {4}", "", doc, flags=re.MULTILINE).replace("``", "`")
+
+
+@pytest.mark.parametrize("module", [ag, ag.random, vae], ids=lambda module: module.__name__)
+def test_sentences_of_docstrings_are_short(module):
+    assert {name: long for name, thing in documented(module) if (long := too_long(described(thing)))} == {}
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=name_of)

@@ -1,6 +1,8 @@
 """What the pages of docs/ say in Python runs, a page's blocks in their order; their links lead somewhere."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,6 +37,15 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     names = {"__name__": "page"}
     for block in blocks(page):
         exec(compile(block, page.name, "exec"), names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", sorted((ROOT / "docs" / "gallery").glob("*.py")), ids=lambda program: program.stem)
+def test_a_program_of_the_gallery_draws_its_picture(program, tmp_path):
+    done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [f"{program.stem}.png"]
+    assert program.with_suffix(".png").exists()
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: str(page.relative_to(ROOT)))

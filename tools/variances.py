@@ -1,4 +1,4 @@
-"""Print the table of docs/estimators.md: the variances of gradient estimators on a linear-Gaussian model.
+"""Print the table of docs/estimators.md, and draw its figure: variances of gradients on a linear-Gaussian model.
 
     python tools/variances.py
 
@@ -6,11 +6,16 @@ z ~ N(0, I) of 4 latents, x | z ~ N(W z, 0.3 I) of 6 pixels, and q is a Gaussian
 itself. Each estimate is a datum of its own, so that all are one call.
 """
 
+from pathlib import Path
+
 import numpy as np
+from matplotlib.figure import Figure
 
 import agauss as ag
 from agauss import vae
 
+PICTURE = Path(__file__).parents[1] / "docs" / "estimators.png"
+SAMPLES = (4, 64)
 DRAWS, VAR = 20_000, 0.3
 KEY = ag.random.Key(2026)
 
@@ -37,21 +42,42 @@ def estimates(samples, mean, logvar, x, weights):
         yield "IWAE", name, vae.iwae_gradients(shares, shares[..., None] * d_each, z, mean, logvar, estimator=name)[0]
 
 
-def main():
+def variances():
+    """For each estimator and number of samples its variances, with q beside the posterior and q at the posterior."""
     rng = np.random.default_rng(0)
     weights = np.linalg.qr(rng.normal(size=(6, 4)))[0] * [2.0, 1.5, 1.0, 0.5]
     x = rng.normal(size=4) @ weights.T + np.sqrt(VAR) * rng.normal(size=6)
     precision = 1 + (weights**2).sum(0) / VAR
     true = x @ weights / VAR / precision, -np.log(precision)
-    print("| bound | estimator | samples | variance, q beside the posterior | variance, q at the posterior |")
-    print("|---|---|---|---|---|")
-    for samples in (4, 64):
+    for samples in SAMPLES:
         beside = estimates(samples, true[0] + 0.3, true[1] + 0.5, x, weights)
         there = estimates(samples, *true, x, weights)
         for (bound, name, far), (_, _, near) in zip(beside, there, strict=True):
             one, other = (g.var(0).sum() for g in (far, near))
-            other = other if other > 1e-20 else 0  # but for rounding
-            print(f"| {bound} | {name} | {samples} | {one:.3g} | {other:.3g} |")
+            yield bound, name, samples, one, other if other > 1e-20 else 0  # but for rounding
+
+
+def draw(rows):
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for samples, style in zip(SAMPLES, "os", strict=True):
+        found = {f"{bound}: {name}": one for bound, name, k, one, _ in rows if k == samples}
+        axes.semilogx(list(found.values()), list(found), style, label=f"{samples} samples")
+    axes.invert_yaxis()
+    axes.grid(axis="y", color="0.9")
+    axes.set(xlabel="variance of the gradient with respect to the mean, q beside the posterior")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(PICTURE, dpi=80)
+
+
+def main():
+    rows = list(variances())
+    print("| bound | estimator | samples | variance, q beside the posterior | variance, q at the posterior |")
+    print("|---|---|---|---|---|")
+    for bound, name, samples, one, other in rows:
+        print(f"| {bound} | {name} | {samples} | {one:.3g} | {other:.3g} |")
+    draw(rows)
 
 
 if __name__ == "__main__":

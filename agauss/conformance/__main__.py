@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "and for the faults of the reference implementations.",
         epilog=f"Noise is seeded by sample's argument {', '.join(SOURCES[:-1])} or {SOURCES[-1]}, the first that it "
         "has, and else by the library's global seed. A row is n/a where it cannot be told: gradients where the library "
-        "has no autograd, CPU against GPU without a GPU, normal_kl where the module has none. "
-        "Exit code: 0, 1 where a row fails, 2 where nothing can be run.",
+        "has no autograd, CPU against GPU without a GPU, normal_kl where the module has none, and extras that the "
+        "class lacks. Exit code: 0, 1 where a row fails, 2 where nothing can be run.",
     )
     parser.add_argument("subject", metavar="module:Class", help="normal_kl is looked for in the module, too")
     parser.add_argument(

@@ -21,10 +21,8 @@ class Subject:
 
     def __init__(self, cls: Any, library: NumPy, normal_kl: Callable[..., Any] | None = None) -> None:
         self.cls, self.library, self.normal_kl = cls, library, normal_kl
-        try:
-            self.sample_options = tuple(inspect.signature(cls.sample).parameters)
-        except (AttributeError, TypeError, ValueError):  # no such method, or one that does not say
-            self.sample_options = ()
+        self.options = arguments_of(cls)
+        self.sample_options = arguments_of(getattr(cls, "sample", None))
         self.source_name = next((name for name in SOURCES if name in self.sample_options), None)
 
     def of(self, mean: Any, logvar: Any, **options: Any) -> Any:
@@ -48,10 +46,10 @@ class Subject:
         values = self.library.host(got)
         errors = ulps(values, truth)
         worst = np.unravel_index(np.argmax(errors), errors.shape)
-        came = f"{name} {errors[worst]:.1f} ulp off"
         if errors[worst] <= bound:
-            return True, came
-        return False, f"{name} {errors[worst]:.2g} ulp off: {values[worst]:.8g} for {float(truth.value[worst]):.8g}"
+            return True, f"{name} {errors[worst]:.1f} ulp off"
+        off = f"{errors[worst]:.2g} ulp off: " if np.isfinite(values[worst]) else ""
+        return False, f"{name} {off}{values[worst]:.8g} instead of {float(truth.value[worst]):.8g}"
 
     def equal(self, name: str, got: Any, want: Any) -> Finding:
         """Whether an array of the subject's has just these values."""
@@ -68,6 +66,14 @@ class Subject:
             return False, f"{name} a {type(got).__name__}, not an array of {self.library.name}"
         found = tuple(got.shape), dtype_name(got.dtype)
         return silent(found == (shape, dtype), f"{name} of shape {found[0]}, {found[1]}")
+
+
+def arguments_of(function: Any) -> tuple[str, ...]:
+    """The names of a function's arguments, as far as it has any and says so."""
+    try:
+        return tuple(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return ()
 
 
 def silent(right: bool, came: str) -> Finding:

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from agauss.conformance.extras import EXTRAS
 from agauss.conformance.faults import FAULTS
 from agauss.conformance.formulas import FORMULAS
 from agauss.conformance.libraries import LIBRARIES, NotApplicable
@@ -50,7 +51,7 @@ def run(cls: Any, arrays: str = "numpy", normal_kl: Callable[..., Any] | None = 
 def rows_of(subject: Subject) -> list[Row]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an overflow will be seen in its row
-        return [row_of(check, subject) for check in (*FAULTS, *FORMULAS)]
+        return [row_of(check, subject) for check in (*FAULTS, *FORMULAS, *EXTRAS)]
 
 
 def row_of(check: Check, subject: Subject) -> Row:

@@ -1,4 +1,4 @@
-"""JAX: agauss's functions, and its distribution as a pytree, for jit, grad, jvp, vmap and sharding; knows no formula.
+"""JAX: agauss's functions, and its distribution as a pytree, for jit, grad, jvp, vmap and sharding.
 
 A Key is a pytree too, once this is imported. On the CPU compiled code calls the Numba loops; elsewhere XLA fuses the
 array-API form (backends/jax/).

@@ -27,7 +27,7 @@ def wide(given: Operands) -> list[Any]:
 
 
 def not_negative(name: str, value: Any) -> None:
-    """Refuse a negative number, or NaN. Arrays are not looked through, for that may wait for a device."""
+    """Refuse a negative number, or NaN. Arrays are not checked, for that may wait for a device."""
     if is_number(value) and not value >= 0:
         raise ValueError(f"{name} must not be negative; got {value}")
 

@@ -42,9 +42,12 @@ class DiagnosticsResult:
         ``kl_total - aggregate_kl``, in nats. See the notes of ``Diagnostics``.
     log_likelihood, elbo : float or None
         Means over the data, where ``update`` was given log-likelihoods each time.
-    saturated, non_finite, constant_logvar : int
-        How many log-variances are outside the bounds, how many means and log-variances are inf or NaN, and how many
-        latents have one log-variance for all data.
+    saturated : int
+        How many log-variances are outside the bounds.
+    non_finite : int
+        How many means and log-variances are inf or NaN.
+    constant_logvar : int
+        How many latents have the same log-variance for all data.
     warnings : tuple of str
     verdict : str
 
@@ -89,8 +92,8 @@ class Diagnostics:
     threshold : number
         The variance of posterior means over which a latent is active, 0.01 as in Burda et al.
     schedule : Schedule, optional
-        What the KL's weight was in training, with ``step``, the number of steps: a warm-up that was not finished is
-        warned of.
+        The KL's weight in training. It comes with ``step``, the number of steps. The result warns of a warm-up that was
+        not finished.
     step : int, optional
 
     Raises
@@ -146,8 +149,8 @@ class Diagnostics:
         Raises
         ------
         TypeError, ValueError
-            For a q that is deterministic or of another kind, samples of another shape than before, and a log-likelihood
-            that is no floating array with one value for each datum.
+            For a q that is deterministic or of another kind, and samples of another shape than before. For a
+            log-likelihood that is no floating array with one value for each datum.
         """
         if not isinstance(q, DiagonalGaussianDistribution):
             raise TypeError(f"q must be a DiagonalGaussianDistribution of agauss; got {type(q).__name__}")

@@ -21,16 +21,16 @@ def interpolate(
 ) -> DiagonalGaussianDistribution[Array]:
     """The distributions on a way from q0, at t = 0, to q1, at t = 1, with exactly these at its ends.
 
-    The means go in a straight line. So do the log-variances on the path "linear", which is a line in the encoder's
-    output, and the standard deviations on the path "wasserstein", which is the shortest one by optimal transport.
+    The means go in a straight line. On the path "linear" so do the log-variances: it is a line in the encoder's output.
+    On the path "wasserstein" so do the standard deviations: it is the shortest path by optimal transport.
 
     Parameters
     ----------
     q0, q1 : DiagonalGaussianDistribution
         Of shapes that broadcast.
     t : number, sequence of numbers or array
-        Within 0 and 1. Its axes come first in the result. Arrays of a library other than NumPy are not looked through;
-        beyond the ends they extrapolate, and where a standard deviation would be negative logvar is NaN.
+        Within 0 and 1. Its axes come first in the result. Arrays of a library other than NumPy are not checked: beyond
+        the ends they extrapolate. Where a standard deviation would be negative, logvar is NaN.
     path : "linear" or "wasserstein"
 
     Returns
@@ -154,7 +154,7 @@ def slerp(z0: Array, z1: Array, t: Number | Sequence[float] | AnyArray) -> Array
     z0, z1 : array, shape (B, ...)
         The angle is between whole samples: all axes but the first, or the only one.
     t : number, sequence of numbers or array
-        Within 0 and 1. Its axes come first in the result. Arrays of a library other than NumPy are not looked through.
+        Within 0 and 1. Its axes come first in the result. Arrays of a library other than NumPy are not checked.
 
     Returns
     -------

@@ -28,7 +28,7 @@ def elbo(log_likelihood: Array | Number, kl: Array | Number, *, beta: Array | Nu
     kl : array or number
         The KL of q(z | x) from the prior, summed over latents.
     beta : array or number
-        The KL's weight, not negative: a schedule's value, say. Arrays are not looked through.
+        The KL's weight, not negative: a schedule's value, say. Arrays are not checked.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def kl_capacity(kl: Array | Number, capacity: Array | Number) -> Array:
     kl : array or number
         The KL of each datum, summed over latents.
     capacity : array or number
-        In nats, not negative: a schedule's value, say. Arrays are not looked through.
+        In nats, not negative: a schedule's value, say. Arrays are not checked.
 
     Returns
     -------
@@ -161,7 +161,7 @@ def free_bits(
     kl_per_latent : array, shape (B, C, ...)
         Of each element: ``agauss.kl(..., axis=())``. Shape (B,) is one latent.
     floor : number, or array without dimensions
-        For each group, in nats, not negative. Arrays are not looked through.
+        For each group, in nats, not negative. Arrays are not checked.
     over : "batch" or "sample"
     groups : int, optional
         Into how many groups of adjacent channels axis 1 is cut. By default each channel is one over the batch, and the

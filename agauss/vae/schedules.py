@@ -46,7 +46,7 @@ class Schedule:
         Raises
         ------
         TypeError, ValueError
-            For a step that is no integer, and a negative one. Arrays are not looked through.
+            For a step that is no integer, and a negative one. Arrays are not checked.
         """
         library = None if index_of(step) is not None and not hasattr(step, "shape") else library_of(step)
         if library is None:

@@ -59,7 +59,7 @@ def test_the_reference_fails_on_just_the_rows_of_the_fault_table():
         ("memory held by a distribution", "2.5 x the parameters"),
         ("float16, 4 x 64 x 64, logvar -20", "kl inf instead of 155648"),
         ("kl at mean 0, logvar 1e-05", "instead of 2.5000082e-11"),
-        ("extra: gradient outside the bounds", "the class has no argument bounds"),
+        ("extra: gradient outside the bounds", 'the class takes no bounds="soft"'),
         ("extra: count outside the bounds", "the class has no method saturated"),
         ("normal_kl: integer first array", "no error; [0.5, 2.0] instead of [0.5744, 2.0744]"),
     ],

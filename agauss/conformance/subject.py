@@ -21,8 +21,10 @@ class Subject:
 
     def __init__(self, cls: Any, library: NumPy, normal_kl: Callable[..., Any] | None = None) -> None:
         self.cls, self.library, self.normal_kl = cls, library, normal_kl
-        self.options = arguments_of(cls)
-        self.sample_options = arguments_of(getattr(cls, "sample", None))
+        try:
+            self.sample_options = tuple(inspect.signature(cls.sample).parameters)
+        except (AttributeError, TypeError, ValueError):  # no such method, or one that does not say
+            self.sample_options = ()
         self.source_name = next((name for name in SOURCES if name in self.sample_options), None)
 
     def of(self, mean: Any, logvar: Any, **options: Any) -> Any:
@@ -66,14 +68,6 @@ class Subject:
             return False, f"{name} a {type(got).__name__}, not an array of {self.library.name}"
         found = tuple(got.shape), dtype_name(got.dtype)
         return silent(found == (shape, dtype), f"{name} of shape {found[0]}, {found[1]}")
-
-
-def arguments_of(function: Any) -> tuple[str, ...]:
-    """The names of a function's arguments, as far as it has any and says so."""
-    try:
-        return tuple(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        return ()
 
 
 def silent(right: bool, came: str) -> Finding:

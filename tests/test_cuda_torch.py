@@ -124,6 +124,11 @@ def test_what_brings_cupy_is_advised(monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(torch.Tag, "cudagraph_unsafe"), reason="this PyTorch has no such tag")
+def test_tags_are_a_sequence_as_pytorch_before_2_13_wants_them():
+    assert list(UNSAFE_IN_GRAPHS["tags"]) == [torch.Tag.cudagraph_unsafe]
+
+
+@pytest.mark.skipif(not hasattr(torch.Tag, "cudagraph_unsafe"), reason="this PyTorch has no such tag")
 @pytest.mark.parametrize("name", ["kl", "sample", "sample_vjp"])
 def test_compiled_functions_keep_operators_out_of_cuda_graphs(name):
     assert torch.Tag.cudagraph_unsafe in getattr(torch.ops.agauss, name).default.tags

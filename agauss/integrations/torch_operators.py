@@ -34,7 +34,7 @@ for _kind in KINDS:
 MASK64 = 2**64 - 1
 Tensors = Sequence["Tensor | None"]
 # A graph would draw the same noise at every launch, as the key is read when the kernel is launched, not when it runs.
-UNSAFE_IN_GRAPHS = {"tags": torch.Tag.cudagraph_unsafe} if hasattr(torch.Tag, "cudagraph_unsafe") else {}
+UNSAFE_IN_GRAPHS = {"tags": (torch.Tag.cudagraph_unsafe,)} if hasattr(torch.Tag, "cudagraph_unsafe") else {}
 HALF = (torch.float16, torch.bfloat16)
 
 

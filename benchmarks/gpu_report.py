@@ -258,7 +258,7 @@ def version(name: str) -> str:
         return "not installed"
 
 
-PYTEST = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "-v", "-rfE"]
+PYTEST = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "-p", "no:benchmark", "-v", "-rfE"]
 PYTEST += ["--continue-on-collection-errors"]  # PyTorch may be missing
 
 

@@ -14,6 +14,7 @@ from agauss.backends.cuda.backend import Backend
 torch = pytest.importorskip("torch")
 from agauss.integrations import torch as agt  # noqa: E402
 from agauss.integrations import torch_memory as memory  # noqa: E402
+from agauss.integrations.torch_operators import UNSAFE_IN_GRAPHS  # noqa: E402
 
 CPU = torch.device("cpu")
 

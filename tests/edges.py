@@ -58,7 +58,7 @@ ROWS = [
     Edge("kl", (1, 2, 1, nan), nan, (nan, nan, nan, nan)),  # with equal means too
     # The 2-Wasserstein distance
     Edge("wasserstein2_squared", (inf, 0, 0, 0), inf, (inf, 0, -inf, 0)),
-    Edge("wasserstein2_squared", (0, inf, 0, inf), 0, (0, 0, 0, 0)),  # equal, were they infinite
+    Edge("wasserstein2_squared", (0, inf, 0, inf), 0, (0, 0, 0, 0)),  # equal, even if infinite
     Edge("wasserstein2_squared", (0, -inf, 0, -inf), 0, (0, 0, 0, 0)),
     Edge("wasserstein2_squared", (0, inf, 0, 0), inf, (0, inf, 0, -inf)),
     Edge("wasserstein2_squared", (0, -inf, 0, 0), 1, (0, 0, 0, 1)),  # from a point
@@ -76,7 +76,7 @@ ROWS = [
     Edge("bhattacharyya", (inf, 0, 0, 0), inf, (inf, -inf, -inf, -inf)),
     Edge("bhattacharyya", (1, inf, 0, 0), inf, (0, 0.25, 0, -0.25)),
     Edge("bhattacharyya", (0, -inf, 0, 0), inf, (0, -0.25, 0, 0.25)),
-    Edge("bhattacharyya", (0, inf, 0, inf), 0, (0, 0, 0, 0)),  # equal, were they infinite
+    Edge("bhattacharyya", (0, inf, 0, inf), 0, (0, 0, 0, 0)),  # equal, even if infinite
     Edge("bhattacharyya", (0, -inf, 0, -inf), 0, (0, 0, 0, 0)),
     Edge("bhattacharyya", (1, -inf, 0, -inf), inf, (inf, -inf, -inf, -inf)),  # two points
     Edge("bhattacharyya", (nan, 0, 0, 0), nan, (nan, nan, nan, nan)),

@@ -28,7 +28,7 @@ ROWS = {
     "iwae": ("any numbers", "-inf where all weights are, and inf where one is; NaN where one is"),
     "score_function": ("finite numbers", "logvar = -inf: inf, and 0 by the mean where z is there"),
     "product_of_experts": ("any numbers", "logvar = inf: the expert says nothing; -inf: it decides"),
-    "interpolate": ("t within 0 and 1", "t = 0 and 1: the ends, were they infinite"),
+    "interpolate": ("t within 0 and 1", "t = 0 and 1: the ends, even if infinite"),
     "slerp": ("t within 0 and 1", "a straight line where one is 0; large, inf or NaN between opposite ones"),
     "MultivariateNormal.sample": (TRIL, "NaN where mean or L is"),
     "MultivariateNormal.log_prob": (TRIL, "-inf or NaN where x is infinite"),

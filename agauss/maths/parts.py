@@ -39,7 +39,7 @@ def carried(m, y, rest, slope):
 
 def spread(m, logvar, logvar2):
     """Of two log-variances, their difference t, the larger variance, and e = exp(-|t| / 2) - 1, by which the smaller
-    standard deviation falls short of the larger. The variance is 0 where the two are equal, were they infinite."""
+    standard deviation falls short of the larger. The variance is 0 where the two are equal, even if infinite."""
     zero, half = m.like(0.0, logvar), m.like(0.5, logvar)
     t, _ = log_ratio(m, logvar, logvar2)
     largest = m.exp(m.where(t < zero, logvar2, logvar))

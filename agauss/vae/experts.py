@@ -121,7 +121,7 @@ def _product(xp: Any, given: Operands) -> tuple[Any, Any, list[Any]]:
         least = xp.where(logvar < least, logvar, least)
     zero = xp.zeros_like(least)
     unit = xp.where(least == float("inf"), zero, least)
-    # The most precise less itself is 0, were its variance 0 or infinite.
+    # The most precise one differs from itself by 0, even if its variance is 0 or infinite.
     precisions = [xp.exp(xp.where(logvar == least, zero, unit - logvar)) for logvar in logvars]
     total = sum(precisions[1:], precisions[0])
     shares = [precision / total for precision in precisions]

@@ -92,7 +92,7 @@ def _shares(xp: Any, given: Operands, place: int) -> tuple[Any, Any, Any]:
     (log_weights,) = wide(given)
     top = xp.max(log_weights, axis=place, keepdims=True)
     zero = xp.zeros_like(top)
-    # The largest less itself is 0, were it infinite.
+    # The largest one differs from itself by 0, even if it is infinite.
     less = xp.where(log_weights == top, zero, log_weights - xp.where(top == -float("inf"), zero, top))
     shares = xp.exp(less)
     return top, xp.sum(shares, axis=place, keepdims=True), shares

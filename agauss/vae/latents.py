@@ -125,7 +125,7 @@ def _with_ends(xp: Any, a: Any, b: Any, t: Any, between: Any) -> Any:
 def _stds(xp: Any, logvar0: Any, logvar1: Any, t: Any) -> tuple[Any, Any, Any]:
     """The larger log-variance, and each standard deviation times its share, by the larger one."""
     unit = xp.where(logvar0 > logvar1, logvar0, logvar1)
-    # The larger less itself is 0, were it infinite.
+    # The larger one differs from itself by 0, even if it is infinite.
     less0, less1 = (xp.where(v == unit, xp.zeros_like(unit), v - unit) for v in (logvar0, logvar1))
     return unit, (1 - t) * xp.exp(less0 / 2), t * xp.exp(less1 / 2)
 

@@ -51,9 +51,9 @@ def _operation(item):
     return None
 
 
-def _names(item):
-    """The names among the values of a case's parameters."""
-    return {value for value in item.callspec.params.values() if isinstance(value, str)}
+def _has(item, names):
+    """Whether all of the names, where there are any, are among the values of a case's parameters."""
+    return names is not None and {*names} <= {v for v in item.callspec.params.values() if isinstance(v, str)}
 
 
 def _parameters(item):
@@ -92,9 +92,8 @@ def pytest_collection_modifyitems(items):
         open_to_all = [c for c in few if not (c.get_closest_marker("nightly") or c.get_closest_marker("slow"))]
         chosen = _cover(open_to_all) if len(cases[0].callspec.params) > 1 else open_to_all[:: mark.args[0]]
         for case in cases:
-            always, slow = ({*mark.kwargs.get(key, (case,))} <= _names(case) for key in ("always", "slow"))
-            if case not in chosen and not always:
-                case.add_marker("slow" if slow else "nightly")
+            if case not in chosen and not _has(case, mark.kwargs.get("always")):
+                case.add_marker("slow" if _has(case, mark.kwargs.get("slow")) else "nightly")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -16,7 +16,7 @@ from dask.array.utils import meta_from_array
 from dask.layers import ArraySliceDep
 
 from agauss.backends import steps
-from agauss.backends.protocol import Array, Backend, DType, Noise, Pass, Shape
+from agauss.backends.protocol import Array, Backend, DType, Noise, Pass, Shape, Sinks
 from agauss.backends.strides import row_major
 
 
@@ -27,11 +27,7 @@ class Blocks(Backend):
         self.library_of = library_of
 
     def run(
-        self,
-        work: Pass,
-        arrays: Sequence[Array],
-        noise: Noise | None = None,
-        outs: Sequence[Array | None] | None = None,
+        self, work: Pass, arrays: Sequence[Array], noise: Noise | None = None, outs: Sinks = None
     ) -> tuple[Array, ...]:
         """The term's values at every element, and the sum over the axes, if there are any; all of it later."""
         if work.axes is None:

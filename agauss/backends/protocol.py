@@ -10,6 +10,7 @@ Shape = tuple[int, ...]
 Term = Callable[..., Any]
 Word = Any  # 32 bits of a key: an int, or an array without dimensions that JAX or PyTorch traces
 Bound = tuple[int, str, float, float]  # an argument's position, the kind of its bound, low and high
+Sinks = Sequence[Array | None] | None  # arrays to fill, one for each value; None where the backend makes them
 
 
 class Pass(NamedTuple):
@@ -51,7 +52,7 @@ class Plan(Protocol):
     """A pass over arrays of known forms: shapes, strides and dtypes."""
 
     def __call__(
-        self, arrays: Sequence[Array], noise: Noise | None = None, outs: Sequence[Array | None] | None = None
+        self, arrays: Sequence[Array], noise: Noise | None = None, outs: Sinks = None
     ) -> tuple[Array, ...] | None:
         """What `Backend.run` gives; None where the arrays' memory does not lie as that of the plan's arrays did."""
 
@@ -60,21 +61,11 @@ class Backend(Protocol):
     """What computes a pass, for the arrays of one library or more: a module or an object."""
 
     def run(
-        self,
-        work: Pass,
-        arrays: Sequence[Array],
-        noise: Noise | None = None,
-        outs: Sequence[Array | None] | None = None,
+        self, work: Pass, arrays: Sequence[Array], noise: Noise | None = None, outs: Sinks = None
     ) -> tuple[Array, ...]:
         """The values kept, in `outs` where they are given, and after them the sum, if there is one."""
 
-    def plan(
-        self,
-        work: Pass,
-        arrays: Sequence[Array],
-        noise: Noise | None = None,
-        outs: Sequence[Array | None] | None = None,
-    ) -> Plan | None:
+    def plan(self, work: Pass, arrays: Sequence[Array], noise: Noise | None = None, outs: Sinks = None) -> Plan | None:
         """The pass for arrays of the same forms as these; None where each call is to be looked at."""
         return None
 

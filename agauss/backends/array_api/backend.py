@@ -8,7 +8,7 @@ import array_api_compat
 import numpy as np
 
 from agauss.backends import steps
-from agauss.backends.protocol import Array, Backend, Bound, DType, Noise, Pass, Shape
+from agauss.backends.protocol import Array, Backend, Bound, DType, Noise, Pass, Shape, Sinks
 from agauss.backends.strides import row_major
 from agauss.maths import coefficients, formulas, noise
 from agauss.maths.noise import MASK32
@@ -23,11 +23,7 @@ class Reference(Backend):
 
     @np.errstate(all="ignore")  # for libraries that are NumPy underneath: inf and NaN are results, not accidents
     def run(
-        self,
-        work: Pass,
-        arrays: Sequence[Array],
-        noise: Noise | None = None,
-        outs: Sequence[Array | None] | None = None,
+        self, work: Pass, arrays: Sequence[Array], noise: Noise | None = None, outs: Sinks = None
     ) -> tuple[Array, ...]:
         """The term's values at every element, and the sum over the axes, if there are any."""
         xp = self.xp

@@ -16,7 +16,7 @@ from agauss.backends.jax.call import Call
 from agauss.backends.jax.derivatives import jvp
 from agauss.backends.jax.form import Form
 from agauss.backends.jax.primitive import pass_p, registered
-from agauss.backends.protocol import Array, Noise, Pass
+from agauss.backends.protocol import Array, Noise, Pass, Sinks
 from agauss.words import has_64_bits
 
 ad.primitive_jvps[pass_p] = jvp
@@ -26,11 +26,7 @@ class Traced(Form):
     """The backend of JAX arrays, traced or not, which JAX can differentiate."""
 
     def run(
-        self,
-        work: Pass,
-        arrays: Sequence[Array],
-        noise: Noise | None = None,
-        outs: Sequence[Array | None] | None = None,
+        self, work: Pass, arrays: Sequence[Array], noise: Noise | None = None, outs: Sinks = None
     ) -> tuple[Array, ...]:
         total = None if work.total is None else np.dtype(work.total)
         work = work._replace(dtypes=tuple([None if t is None else np.dtype(t) for t in work.dtypes]), total=total)

@@ -117,8 +117,9 @@ class Library:
             return halves(x, first, second, axis)
         return x[first], x[second]
 
-    def summed_to(self, a: Array, shape: Sequence[int], dtype: DType) -> Array:
-        """An array added up over the axes along which one of a shape was broadcast, in a dtype."""
+    def summed_to(self, a: Array, shape: Sequence[int], dtype: DType | None = None) -> Array:
+        """An array added up over the axes along which one of a shape was broadcast, in a dtype or else its own."""
+        dtype = a.dtype if dtype is None else dtype
         lead = a.ndim - len(shape)
         axes = tuple([k for k, n in enumerate(a.shape) if k < lead or n != shape[k - lead]])
         if axes:

@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from agauss.arrays import Library, Shape
+from agauss.arrays import Library
 from agauss.backends.protocol import Array
 from agauss.execution import pull_back, value
 from agauss.maths.formulas import LOG_2PI
@@ -23,7 +23,7 @@ def sample(lib: Library, mean: Array, tril: Array, eps: Array) -> Array:
 
 
 def sample_vjp(lib: Library, g: Array, mean: Array, tril: Array, eps: Array) -> tuple[Array, Array]:
-    return summed_to(lib, g, mean.shape), outer(lib, g, eps, tril)
+    return lib.summed_to(g, mean.shape), outer(lib, g, eps, tril)
 
 
 def log_prob(lib: Library, x: Array, mean: Array, tril: Array) -> Array:
@@ -39,8 +39,8 @@ def log_prob_vjp(lib: Library, g: Array, x: Array, mean: Array, tril: Array) -> 
     slope = g * solved(lib, tril, u, transposed=True)
     # By the quadratic form L has the gradient tril(slope u^T), and by the log-determinant -1 / L on the diagonal.
     by_diagonal = slope * u - g / lib.xp.linalg.diagonal(tril)
-    by_tril = lib.triangular.with_diagonal(outer(lib, slope, u, tril), summed_to(lib, by_diagonal, tril.shape[:-1]))
-    return summed_to(lib, -slope, x.shape), summed_to(lib, slope, mean.shape), by_tril
+    by_tril = lib.triangular.with_diagonal(outer(lib, slope, u, tril), lib.summed_to(by_diagonal, tril.shape[:-1]))
+    return lib.summed_to(-slope, x.shape), lib.summed_to(slope, mean.shape), by_tril
 
 
 def entropy(lib: Library, tril: Array) -> Array:
@@ -58,7 +58,7 @@ def kl_prior(lib: Library, mean: Array, tril: Array) -> Array:
 
 def kl_prior_vjp(lib: Library, g: Array, mean: Array, tril: Array) -> tuple[Array, Array]:
     by_mean, by_log = pull_back(KL_PRIOR, (mean, log_square(lib, tril)), g, axis=-1)
-    below = summed_to(lib, g, tril.shape[:-2])[..., None, None] * lib.xp.tril(tril, k=-1)
+    below = lib.summed_to(g, tril.shape[:-2])[..., None, None] * lib.xp.tril(tril, k=-1)
     return by_mean, lib.triangular.with_diagonal(below, 2.0 * by_log / lib.xp.linalg.diagonal(tril))
 
 
@@ -84,10 +84,10 @@ def kl_vjp(
     through = triangular.outer(slope[..., None, :], u[..., None, :])
     by_tril2 = -(triangular.lower(xp.matmul(by_tril, w.mT)) + through)
     return (
-        summed_to(lib, slope, mean.shape),
-        summed_to(lib, xp.broadcast_to(by_tril, wide), tril.shape),
-        summed_to(lib, -slope, mean2.shape),
-        summed_to(lib, xp.broadcast_to(by_tril2, wide), tril2.shape),
+        lib.summed_to(slope, mean.shape),
+        lib.summed_to(xp.broadcast_to(by_tril, wide), tril.shape),
+        lib.summed_to(-slope, mean2.shape),
+        lib.summed_to(xp.broadcast_to(by_tril2, wide), tril2.shape),
     )
 
 
@@ -106,11 +106,11 @@ def kl_diagonal_vjp(
     precision, squares = weighted_squares(lib, tril, logvar2, bounds)
     shape = np.broadcast_shapes(tuple(g.shape), tuple(squares.shape[:-1]))
     g = xp.broadcast_to(g, shape)[..., None]
-    scale = summed_to(lib, g * precision, tril.shape[:-1])
+    scale = lib.summed_to(g * precision, tril.shape[:-1])
     by_tril = lib.triangular.with_diagonal(
         scale[..., None] * xp.tril(tril, k=-1), 2.0 * by_log / xp.linalg.diagonal(tril)
     )
-    through = summed_to(lib, -0.5 * g * squares, logvar2.shape)
+    through = lib.summed_to(-0.5 * g * squares, logvar2.shape)
     (by_squares,) = pull_back(CLAMP, (logvar2,), through, bounds=(bounds,))
     return by_mean, by_tril, by_mean2, by_logvar2 + by_squares
 
@@ -195,7 +195,7 @@ def solved(lib: Library, tril: Array, v: Array, transposed: bool = False) -> Arr
 def outer(lib: Library, v: Array, w: Array, tril: Array) -> Array:
     """The lower triangle of v w^T, added up to L's shape."""
     found = lib.triangular.outer(stacked(lib, v, tril), stacked(lib, w, tril))
-    return summed_to(lib, found, tril.shape)
+    return lib.summed_to(found, tril.shape)
 
 
 def stacked(lib: Library, v: Array, tril: Array) -> Array:
@@ -216,7 +216,3 @@ def unstacked(lib: Library, rows: Array, v: Array, tril: Array) -> Array:
         return rows[..., 0, :]
     shape = np.broadcast_shapes(own, batch)
     return lib.xp.reshape(lib.xp.moveaxis(rows, -2, 0), (*shape, v.shape[-1]))
-
-
-def summed_to(lib: Library, a: Array, shape: Shape) -> Array:
-    return lib.summed_to(a, shape, a.dtype)

@@ -49,11 +49,10 @@ _loops: dict[tuple[type, str], kernels.Kernel] = {}
 
 
 def _loop(dtype: type, kind: str) -> kernels.Kernel:
-    spec = dtype, kind
-    if spec in _loops:
-        return _loops[spec]
-    named = "column sums", dtype.__name__, kind, cache.source(_LOOPS)
-    return kernels.made(_loops, spec, named, lambda key: _compiled(key, dtype, kind), arguments=3)
+    def named() -> tuple[object, ...]:
+        return "column sums", dtype.__name__, kind, cache.source(_LOOPS)
+
+    return kernels.made(_loops, (dtype, kind), named, lambda key: _compiled(key, dtype, kind), arguments=3)
 
 
 def _compiled(key: str, dtype: type, kind: str) -> Any:

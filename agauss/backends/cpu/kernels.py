@@ -56,25 +56,31 @@ _kernels: dict[Any, Kernel] = {}  # by their LoopSpec; None is the loop over par
 
 
 def kernel(spec: LoopSpec) -> Kernel:
-    return _kernels.get(spec) or _made(spec)
+    return _kernels.get(spec) or _of(spec)
 
 
 def parallel() -> Callable[[int, int, int, int], None]:
     """The function (kernel, descriptor, tasks, parts) that calls the kernel at an address on Numba's threads."""
-    return (_kernels.get(None) or _made(None)).call
+    return (_kernels.get(None) or _of(None)).call
 
 
-def _made(spec: LoopSpec | None) -> Kernel:
-    named = "parallel" if spec is None else _named(spec)
-    return made(_kernels, spec, (named,), lambda name: _compile(spec, name), arguments=4 if spec is None else 3)
+def _of(spec: LoopSpec | None) -> Kernel:
+    def named() -> tuple[object, ...]:
+        return ("parallel" if spec is None else _named(spec),)
+
+    return made(_kernels, spec, named, lambda key: _compile(spec, key), arguments=4 if spec is None else 3)
 
 
 def made(
-    known: dict[Any, Kernel], spec: Any, named: tuple[object, ...], make: Callable[[str], Any], arguments: int
+    known: dict[Any, Kernel],
+    spec: Any,
+    named: Callable[[], tuple[object, ...]],
+    make: Callable[[str], Any],
+    arguments: int,
 ) -> Kernel:
-    """The kernel of a spec, from disk by what names it or else compiled under the name that is given to `make`, and
-    known from now on."""
-    return _aside(_make, known, spec, named, make, arguments)
+    """The kernel of a spec: a known one, or from disk by what names it, or else compiled by `make` under the name that
+    it is given."""
+    return known.get(spec) or _aside(_make, known, spec, named(), make, arguments)
 
 
 def _aside(work: Callable[..., Kernel], *args: Any) -> Kernel:

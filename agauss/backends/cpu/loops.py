@@ -42,7 +42,7 @@ from agauss.backends.cpu.memory import (
     target,
 )
 from agauss.backends.cpu.normals import load_noise
-from agauss.backends.cpu.vectors import BYTES, Vector, put_vector, vector_at
+from agauss.backends.cpu.vectors import Vector, put_vector, vector_at, width_of
 from agauss.maths import formulas, noise, parts
 from agauss.maths.sums import CHUNK, LANES, TILE
 
@@ -300,7 +300,6 @@ def put_short_sums(d, task, values, n, x):
 def make_loop(name, spec):
     """outs[k][i] = value k of term(ins[0][i], ins[1][i], ...), and the sum of value number `summed` over each row."""
     ins, outs, n_in, zero = tuple(range(spec.inputs)), tuple(range(spec.outputs)), spec.inputs, spec.dtype(0)
-    width = BYTES // zero.itemsize
     evaluate, bounded, summed = evaluator(spec), spec.bounded, spec.summed
     inputs = loads_and_noise if spec.noisy else loads
     span = tile_span if summed is None else row_span
@@ -308,7 +307,7 @@ def make_loop(name, spec):
     def loop(d, begin, end):
         in_base, out_base = scratch_for((*ins, 0), zero), scratch_for((*outs, 0), zero)
         summands, limit = scratch_for((0,), zero), limits(d, bounded, zero)
-        short = d[COLUMNS] < LANES
+        short, width = d[COLUMNS] < LANES, width_of(zero)
         for task in range(begin, end):
             first, last = span(d, task)
             total = 0.0

@@ -21,13 +21,13 @@ from agauss.backends.cpu.descriptor import (
     STRIDES,
 )
 from agauss.backends.cpu.mathlib import like
-from agauss.backends.cpu.vectors import Vector, put_vector, vector_at, vector_pointer
+from agauss.backends.cpu.vectors import BYTES, Vector, put_vector, vector_at, vector_pointer
 from agauss.maths.sums import TILE
 
-WIDEST = 32  # the lanes of a vector are as many or fewer
+WIDEST = BYTES // 4  # the most lanes that a vector has, those of float32
 NARROW = 8  # columns in rows that are copied column by column
 # Elements are moved and computed a tile at a time: a handful of tiles fit in the first-level cache.
-SCRATCH = TILE + 128  # a tile of noise begins and ends on whole blocks, which are made by vectors
+SCRATCH = TILE + 4 * WIDEST  # noise is made by vectors of whole blocks, of four normals at the most
 
 
 @intrinsic

@@ -102,12 +102,11 @@ _kernels: dict[tuple[str, type], kernels.Kernel] = {}
 
 
 def _kernel(name: str, dtype: type) -> kernels.Kernel:
-    spec = name, dtype
-    if spec in _kernels:
-        return _kernels[spec]
-    # The digest of the sources that every kernel is named by does not cover these loops.
-    named = name, dtype.__name__, cache.source(_LOOPS)
-    return kernels.made(_kernels, spec, named, lambda key: _compiled(name, key, dtype), arguments=3)
+    def named() -> tuple[object, ...]:
+        # The digest of the sources that is in every kernel's name does not cover these loops.
+        return name, dtype.__name__, cache.source(_LOOPS)
+
+    return kernels.made(_kernels, (name, dtype), named, lambda key: _compiled(name, key, dtype), arguments=3)
 
 
 def _compiled(name: str, key: str, dtype: type) -> Any:

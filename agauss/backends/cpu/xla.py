@@ -94,7 +94,9 @@ def handler() -> int:
 
 
 def _function(name: str) -> kernels.Kernel:
-    named = name, cache.source(frame.__name__), cache.source(_HANDLER)
+    def named() -> tuple[object, ...]:
+        return name, cache.source(frame.__name__), cache.source(_HANDLER)
+
     return kernels.made(_functions, name, named, lambda key: _compiled(name, key), arguments=1)
 
 

@@ -24,6 +24,7 @@ from agauss.options import (
 from agauss.remembered import remembered
 from agauss.typing import Array, Axis, Bounds, Index, Number, Rng
 
+_DEFAULT = bounds_of(DEFAULT_LIMITS)
 SECONDS = ("logvar", "std", "var", "logstd", "softplus")  # what the second half of stored moments may hold
 
 
@@ -154,7 +155,7 @@ class DiagonalGaussianDistribution(Generic[Array]):
     ) -> None:
         self._mean, self._logvar, self._shape = mean, logvar, shape
         self.deterministic = flag_of(deterministic)
-        self.bounds: Bounds = bounds_of(bounds)
+        self.bounds: Bounds = _DEFAULT if bounds is DEFAULT_LIMITS else bounds_of(bounds)
         self.event_axes = _event_axes(event_axes, len(shape))
 
     @property

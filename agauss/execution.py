@@ -4,6 +4,7 @@ A call with arrays of known forms needs no check again: its plan is remembered, 
 """
 
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -22,11 +23,12 @@ from agauss.arrays import (
     library_of,
     like,
     operands,
+    real,
     same_device,
 )
 from agauss.backends import steps
 from agauss.backends.protocol import Array, Bound, DType, Noise, Pass, Plan
-from agauss.keys import Key, Once, as_key, same_key
+from agauss.keys import Key, Once, repeatable, words_of
 from agauss.maths.noise import FOLD_DRAW
 from agauss.operations import Operation, Result
 from agauss.options import axes_of, bound_on, check_index
@@ -55,15 +57,15 @@ def value(
 ) -> Any:
     """The operation's values, one or a tuple of them; those that are sums, added up over the axes. Its parameters
     follow the arrays."""
-    taken = _taken(op, arrays)
+    taken = _taken(op, arrays) if op.parameters else arrays
     outs = (out,) if out is not None and op.keeps else None
     known = index is None
     if op.noisy and not isinstance(rng, (int, Key)):
         rng = Once(rng)
         known = known and out is None  # an out that is refused must not have advanced a Generator
     key = _key(op, taken, outs, axis, bounds) if known else None
-    plan = _plan(key)
-    found = None if plan is None else plan(taken, Noise(as_key(rng).words()) if op.noisy else None, outs)
+    plan = None if key is None else _plan(key)
+    found = None if plan is None else plan(taken, words_of(rng) if op.noisy else (), outs)
     if found is not None and out is not None and not op.keeps:
         library = library_of(found[0])
         assert library is not None  # what is planned is an array of a library
@@ -74,7 +76,7 @@ def value(
         work = forward(op, given, axis, bounds)
         _check_out_of(work, given, out)
         index = None if index is None else check_index(index, given.library, given.shape)
-        noise = Noise(as_key(rng).words(), 0, index) if op.noisy else None
+        noise = Noise(words_of(rng), 0, index) if op.noisy else None
         found = compute(work, given, noise, out)
         _remember(key, work, given, given.taken, noise, outs)
     return found[0] if len(found) == 1 else found
@@ -143,7 +145,7 @@ def draws(
         index = check_index(index, library, shape)
     if prod(sample_shape) > MAX_DRAWS:
         raise ValueError(f"sample_shape must hold at most {MAX_DRAWS} draws; got {sample_shape}")
-    words = as_key(rng).words()
+    words = words_of(rng)
     if sample_shape == ():
         return compute(work, given, Noise(words, 0, index), out)[0]
     if not library.fills:
@@ -176,20 +178,21 @@ def pull_back(
 ) -> tuple[Array, ...]:
     """The gradients by each of the arrays, from a cotangent of each of the operation's values. Its parameters follow
     the arrays."""
-    cotangents = _with_arrays(_one_for_each_value(op, cotangent), arrays[0])
-    taken = (*cotangents, *_taken(op, arrays))
+    cotangents = (cotangent,) if len(op.results) == 1 else _one_for_each_value(op, cotangent)
+    cotangents = _with_arrays(cotangents, arrays[0])
+    taken = (*cotangents, *(_taken(op, arrays) if op.parameters else arrays))
     outs = tuple(out) if isinstance(out, (tuple, list)) else None
     known = index is None and (out is None or outs is not None)
     key = _key(op, taken, outs, axis, bounds) if known else None
-    plan = _plan(key)
+    plan = None if key is None else _plan(key)
     found = None
     if plan is not None:
-        found = plan(taken, Noise(same_key(rng).words()) if op.noisy else None, outs)
+        found = plan(taken, words_of(repeatable(rng)) if op.noisy else (), outs)
     if found is None:
         given = _operands(op, arrays)
         work, given_cotangents = backward(op, given, cotangents, axis, bounds)
         index = None if index is None else check_index(index, given.library, given.shape)
-        noise = Noise(same_key(rng).words(), 0, index) if op.noisy else None
+        noise = Noise(words_of(repeatable(rng)), 0, index) if op.noisy else None
         found = gradients(work, given, given_cotangents, noise, out)
         if all(a.shape == given.shape for a in given.arrays):
             _remember(key, work, given, [*given_cotangents, *given.taken], noise, outs)
@@ -197,8 +200,6 @@ def pull_back(
 
 
 def _one_for_each_value(op: Operation, cotangent: Any) -> tuple[Any, ...]:
-    if len(op.results) == 1:
-        return (cotangent,)
     if not isinstance(cotangent, (tuple, list)) or len(cotangent) != len(op.results):
         names = ", ".join(f"d_{name}" for name in op.results)
         raise TypeError(f"cotangent must be a pair ({names}); got {type(cotangent).__name__}")
@@ -207,8 +208,6 @@ def _one_for_each_value(op: Operation, cotangent: Any) -> tuple[Any, ...]:
 
 def _taken(op: Operation, arrays: Sequence[Array | Number]) -> Sequence[Array | Number]:
     """The arrays, and after them the parameters, as arrays where these are NumPy's: only arrays can have a plan."""
-    if not op.parameters:
-        return arrays
     n = len(op.arguments)
     return *arrays[:n], *_with_arrays(tuple(arrays[n:]), arrays[0])
 
@@ -221,9 +220,23 @@ def _operands(op: Operation, arrays: Sequence[Array | Number]) -> Operands:
 def _with_arrays(given: tuple[Array | Number, ...], model: Array) -> tuple[Array | Number, ...]:
     """Cotangents or parameters in which numbers are arrays, beside NumPy's arrays: so a call with numbers can have a
     plan."""
-    if type(model) is not np.ndarray or model.dtype not in SINGLE_OR_DOUBLE:
+    if model.__class__ is not np.ndarray or model.dtype not in SINGLE_OR_DOUBLE:
         return given
-    return tuple([like(c, NUMPY, model) if is_number(c) else c for c in given])
+    for c in given:
+        if c.__class__ is not np.ndarray:
+            return tuple([_constant(c, model.dtype) if is_number(c) else c for c in given])
+    return given
+
+
+def _constant(number: Number, dtype: DType) -> np.ndarray:
+    """A number as an array without dimensions. Most come again and again."""
+    return _known_constant(number, dtype) if number else np.asarray(number, dtype)  # 0.0 and -0.0 are equal
+
+
+@lru_cache(maxsize=1024)
+def _known_constant(number: Number, dtype: DType) -> np.ndarray:
+    with np.errstate(all="ignore"):  # a number beyond the dtype is inf, or 0
+        return np.asarray(real(number), dtype)
 
 
 def backward(
@@ -344,20 +357,25 @@ def delivered(results: Sequence[Array], library: Library, outs: Outs) -> tuple[A
 def _key(op: Operation, arrays: Sequence[Array], outs: Outs, axis: Axis, bounds: Sequence[Bounds]) -> Hashable:
     """What a plan depends on: the forms of the arrays, and the options with their types, for 1 == 1.0 == True. None
     where there is no plan to be had."""
-    forms: list[Any] = [len(arrays), None if outs is None else len(outs)]
-    for a in arrays if outs is None else (*arrays, *outs):
-        library = PLANNED.get(type(a))
-        if library is None:
-            return None
-        forms.append((library.backend, a.shape, a.strides, a.dtype))
-    return op, axis, kinds(axis), *bounds, *map(kinds, bounds), *forms
+    key: list[Any] = [op, len(arrays), axis, axis.__class__ if axis.__class__ is not tuple else kinds(axis)]
+    if outs is not None:
+        key.append(len(outs))
+        arrays = (*arrays, *outs)
+    for bound in bounds:
+        if bound is not None:
+            key += bound, kinds(bound)
+        key.append(None)
+    library = PLANNED.get(arrays[0].__class__)
+    if library is None:
+        return None
+    backend = library.backend
+    forms = backend.forms(arrays)
+    return None if forms is None else (*key, backend, forms)
 
 
 def _plan(key: Hashable) -> Plan | None:
-    if key is None or steps.watching():
-        return None
     try:
-        return _plans.get(key)
+        return _plans.get(key) if steps.current() is None else None
     except TypeError:  # cannot be hashed: a list of axes, say
         return None
 

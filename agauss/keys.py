@@ -114,14 +114,21 @@ class Once:
         return as_key(self._rng)
 
 
-def same_key(rng: Any) -> Key:
-    """The key of a sample that was drawn before; refuses what would stand for another key now."""
-    if rng is None or hasattr(rng, "integers"):
+def words_of(rng: Any) -> tuple[Any, Any, Any]:
+    """The words of the key that `rng` stands for."""
+    if type(rng) is int and 0 <= rng < 2**64:
+        return rng & MASK32, rng >> 32, 0
+    return as_key(rng).words()
+
+
+def repeatable(rng: Any) -> Any:
+    """`rng` as it was given to a sample that was drawn before; refused where it would stand for another key now."""
+    if rng is None or (type(rng) is not int and hasattr(rng, "integers")):
         raise TypeError(
             f"rng must be the int or Key that the sample was drawn with; got {_kind(rng)}, which gives other noise "
             "each time (agauss.vjp takes it, and keeps the key)"
         )
-    return as_key(rng)
+    return rng
 
 
 def _kind(rng: Any) -> str:
@@ -138,8 +145,6 @@ def as_key(rng: Any, name: str = "rng", draw: bool = True) -> Key:
         return rng
     if isinstance(rng, Once):
         return rng.key
-    if type(rng) is int and 0 <= rng < 2**64:
-        return Key.of_words(rng & MASK32, rng >> 32, 0)
     if rng is None:
         return Key(int.from_bytes(os.urandom(8), "little"))
     seed = index_of(rng)

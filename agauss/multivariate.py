@@ -14,7 +14,7 @@ from agauss.arrays import NUMPY, Library, Operands, broadcast_two, dtype_name, i
 from agauss.backends.protocol import DType, Shape
 from agauss.distributions import DiagonalGaussianDistribution
 from agauss.execution import cotangent_for, draws, value
-from agauss.keys import same_key
+from agauss.keys import as_key, repeatable
 from agauss.operations import NOISE
 from agauss.options import sizes_of
 from agauss.typing import AnyArray, Array, Index, Number, Rng, Seed
@@ -209,7 +209,7 @@ class MultivariateNormal(Generic[Array]):
         """
         shape = (*sizes_of(sample_shape, "sample_shape"), *self._shape)
         g = self._cotangent(cotangent, shape, self.dtype)
-        eps = self._noise(same_key(rng), index, sample_shape)
+        eps = self._noise(as_key(repeatable(rng)), index, sample_shape)
         return self._gradients(maths.sample_vjp, "(i),(i),(i,i),(i)->(i),(i,i)", g, self._own(), eps)
 
     def log_prob(self, x: Array | Number) -> Array:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 from agauss.maths import formulas
@@ -66,13 +67,13 @@ class Operation:
         ):
             object.__setattr__(self, name, derived)
 
-    @property
+    @cached_property
     def summed(self) -> int | None:
         """The place of the value that is added up, if one is."""
         kinds = tuple(self.results.values())
         return next((k for k, kind in enumerate(kinds) if kind in (Result.SUM, Result.COUNT)), None)
 
-    @property
+    @cached_property
     def keeps(self) -> bool:
         """Whether its first value is kept, and not added up."""
         return self.summed != 0

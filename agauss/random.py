@@ -3,15 +3,16 @@
 from __future__ import annotations  # help() shows them as they are written
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agauss.arrays import FLOATING, Library, Operands, broadcast, dtype_name, floating, namespace
+from agauss.arrays import FLOATING, NUMPY, Library, Operands, broadcast, dtype_name, floating, namespace
 from agauss.backends.protocol import Noise
-from agauss.execution import draws
-from agauss.keys import Key, as_key
+from agauss.execution import draws, value
+from agauss.keys import Key, words_of
 from agauss.maths import noise
 from agauss.operations import NOISE
 from agauss.options import check_index, sizes_of
@@ -96,8 +97,10 @@ def normal(
     >>> ag.random.normal((2, 2), rng=1)[1, 0] == ag.random.normal(3, rng=1)[2]
     np.True_
     """
-    library = namespace(xp)
     sizes = sizes_of(shape, "shape")
+    if xp is None and device is None and dtype.__class__ is str:
+        return value(NOISE, (_nothing(sizes, dtype),), rng=rng, index=index, out=out)
+    library = namespace(xp)
     given = Operands(library, [_model(library, dtype, device)], sizes)
     return draws(NOISE, given, (), rng=rng, index=index, out=out)
 
@@ -188,11 +191,17 @@ def bits(
         return library.xp.astype(words, getattr(library.xp, name))
 
 
+@lru_cache
+def _nothing(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array of NumPy that takes no memory."""
+    return np.broadcast_to(np.zeros((), _model(NUMPY, dtype, None).dtype), shape)
+
+
 def _words(library: Library, model: Any, shape: Any, rng: Any, index: Any) -> Any:
     """The random bits of an array, as integers."""
     sizes = sizes_of(shape, "shape")
     index = None if index is None else check_index(index, library, sizes)
-    return library.words(Noise(as_key(rng).words(), 0, index), sizes, model)
+    return library.words(Noise(words_of(rng), 0, index), sizes, model)
 
 
 def philox4x32(counter: NDArray[np.uint32], key: NDArray[np.uint32]) -> NDArray[np.uint32]:

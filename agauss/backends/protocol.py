@@ -1,6 +1,6 @@
 """What a backend is given and gives back; knows no array, no formula and no backend."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 # What is Any to a type checker has a name for readers: libraries' arrays and dtypes have no type in common.
@@ -52,9 +52,10 @@ class Plan(Protocol):
     """A pass over arrays of known forms: shapes, strides and dtypes."""
 
     def __call__(
-        self, arrays: Sequence[Array], noise: Noise | None = None, outs: Sinks = None
+        self, arrays: Sequence[Array], words: Sequence[Word] = (), outs: Sinks = None
     ) -> tuple[Array, ...] | None:
-        """What `Backend.run` gives; None where the arrays' memory does not lie as that of the plan's arrays did."""
+        """What `Backend.run` gives, with the noise of a key's words; None where the arrays' memory does not lie as that
+        of the plan's arrays did."""
 
 
 class Backend(Protocol):
@@ -67,6 +68,10 @@ class Backend(Protocol):
 
     def plan(self, work: Pass, arrays: Sequence[Array], noise: Noise | None = None, outs: Sinks = None) -> Plan | None:
         """The pass for arrays of the same forms as these; None where each call is to be looked at."""
+        return None
+
+    def forms(self, arrays: Sequence[Array]) -> Hashable | None:
+        """What a plan for these arrays depends on; None where one of them is not of the backend's own kind."""
         return None
 
     def empty(self, shape: Shape, dtype: DType, like: Array) -> Array:

@@ -29,6 +29,7 @@ class Step:
 
 
 _steps: ContextVar[list[Step] | None] = ContextVar("steps", default=None)
+current = _steps.get  # the list that this thread's steps are added to, or None
 
 
 @contextmanager
@@ -43,22 +44,22 @@ def watched() -> Iterator[list[Step]]:
 
 
 def watching() -> bool:
-    return _steps.get() is not None
+    return current() is not None
 
 
 def step(backend: str, kernel: str, dtype: str, library: str) -> None:
-    steps = _steps.get()
+    steps = current()
     if steps is not None:
         steps.append(Step(backend, kernel, dtype, library))
 
 
 def copy(text: str) -> None:
-    steps = _steps.get()
+    steps = current()
     if steps:
         steps[-1].copies.append(text)
 
 
 def note(text: str) -> None:
-    steps = _steps.get()
+    steps = current()
     if steps:
         steps[-1].notes.append(text)

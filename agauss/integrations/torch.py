@@ -29,7 +29,7 @@ from agauss import options as checks
 from agauss.arrays import NUMPY, floating, is_number
 from agauss.backends.protocol import Shape
 from agauss.integrations import need
-from agauss.integrations.torch_operators import OPERATORS, Options
+from agauss.integrations.torch_operators import KINDS, OPERATORS, Options, is_eager
 from agauss.keys import Key, as_key
 from agauss.options import BOUND_KINDS, DEFAULT_LIMITS, bin_of, check_index, flag_of, order_of, sizes_of
 from agauss.typing import Axis, Bounds, Index, Number, Rng
@@ -39,10 +39,17 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 DiracDistribution = agauss.DiracDistribution
-# Without their memory, which torch.compile does not see into.
-axes_of: Any = inspect.unwrap(checks.axes_of)
-bounds_of: Any = inspect.unwrap(checks.bounds_of)
-slices_of: Any = inspect.unwrap(checks.slices_of)
+
+
+def _seen_through(check: Callable[..., Any]) -> Callable[..., Any]:
+    """A check that remembers what passed it, but where torch.compile looks on, which does not see into its memory."""
+    plain = inspect.unwrap(check)
+    return lambda *args: plain(*args) if torch.compiler.is_compiling() else check(*args)
+
+
+axes_of = _seen_through(checks.axes_of)
+bounds_of = _seen_through(checks.bounds_of)
+slices_of = _seen_through(checks.slices_of)
 
 
 # Arguments as tensors
@@ -51,6 +58,8 @@ slices_of: Any = inspect.unwrap(checks.slices_of)
 def _call(name: str, tensors: Sequence[Tensor | Number | None], split: int | None = None, **given: Any) -> Any:
     """An operator's value, of what an agauss function is given."""
     operator, option = OPERATORS[name], given.get
+    if not operator.noisy and _are_plain(operator.tensors, tensors, operator.optional):
+        return operator.at_once(tensors, split, given)  # type: ignore[arg-type]
     tensors = _as_tensors(operator.tensors, tensors, operator.optional)
     rank = max([t.dim() for t in tensors if t is not None])
     options = Options(
@@ -100,6 +109,23 @@ def _as_tensors(
         dtype = reduce(torch.promote_types, [t.dtype for t in tensors])
         values = [v.to(dtype) if isinstance(v, torch.Tensor) else v for v in values]
     return [torch.full((), v, dtype=dtype, device=first.device) if is_number(v) else v for v in values]
+
+
+def _are_plain(names: Sequence[str], values: Sequence[Any], optional: Container[str]) -> bool:
+    """Whether these are dense tensors on the CPU, of one dtype and without gradients, and nobody looks on. Most calls
+    are of such tensors, and for small ones each further look would take as long as the work."""
+    if torch.compiler.is_compiling() or not is_eager():
+        return False
+    dtype, graded = None, torch.is_grad_enabled()
+    for name, value in zip(names, values, strict=True):
+        if value is None and name in optional:
+            continue
+        if value.__class__ not in KINDS or not value.is_cpu or value.layout is not torch.strided:
+            return False
+        if (graded and value.requires_grad) or value.dtype is not (dtype or value.dtype):
+            return False
+        dtype = value.dtype
+    return dtype is not None
 
 
 def _autocast(device_type: str) -> bool:
@@ -266,9 +292,12 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
     (torch.Size([2, 4, 4, 4]), torch.Size([2, 8, 4, 4]))
     """
 
-    __slots__ = ("_split", "parameters")
+    __slots__ = ("_parts", "_split", "parameters")
     parameters: Tensor | None
     _split: int | None
+    _parts: (
+        tuple[Tensor, Tensor] | tuple[Any, Any]
+    )  # the mean and the log-variance, or where in the parameters they are
     _ops = sys.modules[__name__]
 
     def __init__(
@@ -282,8 +311,11 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
     ) -> None:
         (parameters,) = _as_tensors(("parameters",), (parameters,))
         floating("parameters", parameters.dtype)
-        mean, logvar = (parameters[half] for half in slices_of(axis, tuple(parameters.shape), "parameters"))
-        self._set(mean, logvar, tuple(mean.shape), deterministic, bounds, event_axes)
+        shape = tuple(parameters.shape)
+        first, second = slices_of(axis, shape, "parameters")
+        place = axis % len(shape)
+        shape = (*shape[:place], shape[place] // 2, *shape[place + 1 :])
+        self._set(first, second, shape, deterministic, bounds, event_axes)
         self.parameters, self._split = parameters, axis
 
     @classmethod
@@ -295,11 +327,21 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         self, mean: Tensor, logvar: Tensor, shape: Shape, deterministic: bool, bounds: Bounds, event_axes: Axis
     ) -> None:
         self.parameters, self._split = None, None
-        self._mean, self._logvar, self._shape = mean, logvar, shape
+        self._parts, self._shape = (mean, logvar), shape
         self.deterministic = flag_of(deterministic)
         self.bounds = bounds_of(bounds)
         axes = range(1, len(shape)) if event_axes is None else axes_of(event_axes, len(shape), "event_axes")
         self.event_axes = tuple([axis - len(shape) for axis in axes])
+
+    # Views take PyTorch as long as a small operation, and most calls have no need of them.
+
+    @property
+    def _mean(self) -> Tensor:
+        return self._parts[0] if self.parameters is None else self.parameters[self._parts[0]]
+
+    @property
+    def _logvar(self) -> Tensor:
+        return self._parts[1] if self.parameters is None else self.parameters[self._parts[1]]
 
     def _of(self, name: str, before: Sequence[Any] = (), after: Sequence[Any] = (), **options: Any) -> Any:
         """An operator on the parameters as they are, so that its gradient is theirs in one piece."""

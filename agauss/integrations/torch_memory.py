@@ -21,7 +21,8 @@ torch = need("torch", "torch")
 
 def array_of(tensor: Tensor) -> Array:
     """The tensor's memory as a NumPy or CuPy array."""
-    tensor = tensor.detach()
+    if tensor.requires_grad:
+        tensor = tensor.detach()
     if tensor.is_neg() or tensor._is_zerotensor():
         tensor = tensor.clone()  # the memory of such a view holds other numbers, or none
     half = tensor.dtype is torch.bfloat16

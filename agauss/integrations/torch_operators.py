@@ -162,6 +162,14 @@ class Operator:
             value = self.function(*primals, **options.given_to(self.function))
             return tuple(memory.tensor_of(v) for v in value) if len(self.kinds) > 1 else memory.tensor_of(value)
 
+    def at_once(self, tensors: Tensors, split: int | None, given: dict[str, Any]) -> Any:
+        """The values of plain tensors, from what agauss's function is given."""
+        arrays = [None if t is None else memory.array_of(t) for t in tensors]
+        if split is not None:
+            arrays[self.mean : self.mean + 2] = halves(arrays[self.mean], split)
+        value = self.function(*arrays, **given)
+        return tuple(memory.tensor_of(v) for v in value) if len(self.kinds) > 1 else memory.tensor_of(value)
+
     def value(self, tensors: Tensors, options: Options) -> Any:
         """The values, by whatever can compute them; autograd sees those of the operator alone."""
         if torch._C._are_functorch_transforms_active():
@@ -356,6 +364,11 @@ def _transformed(name: str, *args: Any) -> Any:
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # compiled code takes no tangents of forward_ad
 def _apart(name: str, *args: Any) -> Any:
     return _transformed(name, *args)
+
+
+def is_eager() -> bool:
+    """Whether nobody looks on at all."""
+    return not (torch._C._len_torch_dispatch_stack() or torch.jit.is_tracing() or _watched())
 
 
 def _eager(tensors: Tensors) -> bool:

@@ -237,7 +237,7 @@ def renyi_vjp(
 
 def _form(mean: Any, logvar: Any, mean2: Any, logvar2: Any, bounds2: Any = None) -> tuple[Operation, tuple[Any, ...]]:
     """KL to the standard normal, of two arrays, or to another Gaussian, of four."""
-    if is_prior(mean2, logvar2, bounds2):
+    if (mean2 is None and logvar2 is None and bounds2 is None) or is_prior(mean2, logvar2, bounds2):
         return KL_PRIOR, (mean, logvar)
     return KL, (mean, logvar, mean2, logvar2)
 

@@ -24,7 +24,7 @@ from agauss.execution import (
     pull_back,
     value,
 )
-from agauss.keys import as_key, same_key
+from agauss.keys import as_key, repeatable, words_of
 from agauss.operations import SAMPLE, SAMPLE_AND_KL
 from agauss.options import DEFAULT_LIMITS, block_of, check_index, halves, sizes_of
 from agauss.typing import Array, Axis, Bounds, Generator, Index, Number, Rng, Seed
@@ -131,7 +131,7 @@ def sample_vjp(
     work, _ = backward(SAMPLE, given, (0.0,), bounds=(bounds,))  # the same for each draw, but for the cotangent
     work = work._replace(dtypes=(given.wide,) * len(given.arrays))
     index = None if index is None else check_index(index, given.library, given.shape)
-    words = same_key(rng).words()
+    words = words_of(repeatable(rng))
     check_outs(out, given)
     xp, widest = given.library.xp, given.library.widest
     with given.library.on(given.arrays[0]), np.errstate(all="ignore"):  # inf and NaN are results, not accidents

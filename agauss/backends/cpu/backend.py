@@ -1,6 +1,5 @@
 """NumPy arrays in, NumPy arrays out: a pass by a Numba kernel; knows no formula. protocol.py says what a pass is."""
 
-import ctypes
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import prod
@@ -9,12 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agauss.backends import steps
-from agauss.backends.cpu import descriptor, plans, threads
-from agauss.backends.cpu.kernels import LoopSpec, is_calm, kernel
+from agauss.backends.cpu import descriptor, plans, pycall, threads
+from agauss.backends.cpu.kernels import Kernel, LoopSpec, is_calm, kernel
 from agauss.backends.cpu.plans import DISCARDED, INFINITY, Array
+from agauss.backends.cpu.pycall import address, function_of
 from agauss.backends.protocol import DType, Noise, Pass, Shape
 from agauss.backends.strides import row_major
 
+forms = pycall.forms
 PARALLEL_FROM = 32768  # elements; under this a second thread costs more than it brings
 Results = Sequence[np.ndarray | None]
 Form = tuple[Shape, Shape, np.dtype[Any]]  # shape, strides, dtype
@@ -61,36 +62,59 @@ def plan(
     work: Pass, arrays: Sequence[np.ndarray], noise: Noise | None = None, outs: Results | None = None
 ) -> "Planned | None":
     """The pass for arrays of the same forms as these."""
+    sources = tuple(map(_form, arrays))
     if outs is None:
-        sinks = [None if t is None else (work.shape, row_major_bytes(work.shape, t), np.dtype(t)) for t in work.dtypes]
+        sinks = tuple(
+            [None if t is None else (work.shape, row_major_bytes(work.shape, t), np.dtype(t)) for t in work.dtypes]
+        )
     else:
-        sinks = [None if out is None else _form(out) for out in outs]
+        sinks = tuple([None if out is None else _form(out) for out in outs])
     strides = None if noise is None else row_major(work.shape)
-    loop = prepare(work, tuple(map(_form, arrays)), tuple(sinks), strides, False, False)
-    return None if loop is None or loop.tasks == 0 else Planned(loop, work, max([a.itemsize for a in arrays]))
+    loop = prepare(work, sources, sinks, strides, False, False)
+    if loop is None or loop.kernel is None or None in sinks:
+        return None
+    return Planned(loop, work, sources, sinks)  # type: ignore[arg-type]
 
 
 class Planned:
     """A loop for arrays of known forms, whose addresses are all that it is still to be told."""
 
-    def __init__(self, loop: "Loop", work: Pass, alignment: int) -> None:
-        self._loop, self._misaligned = loop, alignment - 1
-        self._shape, self._dtypes = work.shape, work.dtypes
+    def __init__(self, loop: "Loop", work: Pass, sources: Sequence[Form], sinks: Sequence[Form]) -> None:
+        self._loop, self._shape, self._dtypes = loop, work.shape, work.dtypes
+        self._kept, self._total = loop.kept, loop.total
+        self._misaligned = max([dtype.itemsize for _, _, dtype in sources]) - 1
+        self._call = None if loop.parallel or loop.partials else loop.call(sources, sinks)
 
     def __call__(
-        self, arrays: Sequence[np.ndarray], noise: Noise | None = None, outs: Results | None = None
+        self, arrays: Sequence[np.ndarray], words: Sequence[int] = (), outs: Results | None = None
     ) -> tuple[np.ndarray | None, ...] | None:
+        results: list[np.ndarray] = []
+        if outs is None:
+            for dtype in self._dtypes:
+                results.append(np.empty(self._shape, dtype))
+        else:
+            for out in outs:
+                if not out.flags.writeable:  # type: ignore[union-attr]
+                    return None
+                results.append(out)  # type: ignore[arg-type]
+        if self._call is None:
+            return self._filled(arrays, words, results, outs is not None)
+        if self._total is not None:
+            results.append(np.empty(self._kept, self._total))
+        return tuple(results) if self._call(*arrays, *results, *words) else None
+
+    def _filled(
+        self, arrays: Sequence[np.ndarray], words: Sequence[int], results: Results, given: bool
+    ) -> tuple[np.ndarray | None, ...] | None:
+        """The same where Python calls no function of ours."""
         sources = [address(a) for a in arrays]
         for source in sources:
             if source & self._misaligned:
                 return None
-        if outs is None:
-            results: Results = [None if t is None else np.empty(self._shape, t) for t in self._dtypes]
-        elif not all([out is None or _is_free(out, arrays) for out in outs]):  # noqa: C419, for speed
+        if given and not all([_is_free(out, arrays) for out in results]):  # type: ignore[arg-type]  # noqa: C419
             return None
-        else:
-            results = outs
-        total = self._loop.fill(sources, [0 if a is None else address(a) for a in results], noise)
+        noise = Noise((words[0], words[1], words[2])) if words else None
+        total = self._loop.fill(sources, [address(a) for a in results], noise)  # type: ignore[arg-type]
         return tuple(results) if total is None else (*results, total)
 
 
@@ -118,7 +142,7 @@ def refuse_misaligned(a: np.ndarray, name: str) -> None:
 class Loop(NamedTuple):
     """All that is the same in calls with arrays of the same forms."""
 
-    kernel: Callable[[int, int, int], None]
+    kernel: Kernel | None  # None where there is nothing to do
     template: np.ndarray
     first_slot: int  # where the first input's address goes,
     sink_slot: int  # the first output's,
@@ -131,7 +155,7 @@ class Loop(NamedTuple):
 
     def fill(self, sources: Sequence[int], sinks: Sequence[int], noise: Noise | None) -> np.ndarray | None:
         """Run over inputs and outputs at these addresses, and return the sum, if there is one."""
-        if self.tasks == 0:
+        if self.kernel is None:
             return None if self.total is None else np.zeros(self.kept, self.total)
         d = self.template.copy()
         slot = self.first_slot
@@ -164,6 +188,17 @@ class Loop(NamedTuple):
                 total[...] = _pairwise(sums, total.size).reshape(total.shape)
         return total
 
+    def call(self, sources: Sequence[Form], sinks: Sequence[Form]) -> Callable[..., bool] | None:
+        """The loop as a function of its inputs, its outputs, its sum, if there is one, and the words of its noise."""
+        if self.kernel is None:
+            return None
+        step, end = self.slot_step, self.first_slot + self.slot_step * len(sources)
+        slots = [*range(self.first_slot, end, step), *range(self.sink_slot, self.sink_slot + step * len(sinks), step)]
+        arrays = [(slot, *_span(form)) for slot, form in zip(slots, (*sources, *sinks), strict=True)]
+        if self.total is not None:
+            arrays.append((descriptor.SUMS, 0, 0, 0))  # it is new, and overlaps nothing
+        return function_of(self.kernel, self.template, self.tasks, arrays, len(sources), end != self.sink_slot)
+
 
 @lru_cache(maxsize=4096)
 def prepare(
@@ -182,7 +217,7 @@ def prepare(
     shape, axes = work.shape, work.axes
     kept = tuple([n for axis, n in enumerate(shape) if axes is None or axis not in axes])
     if 0 in shape:
-        return Loop(lambda d, begin, end: None, np.empty(0), 0, 0, 0, 0, kept, work.total, 0, False)
+        return Loop(None, np.empty(0), 0, 0, 0, 0, kept, work.total, 0, False)
     forms = [form for form in (*sources, *sinks) if form is not None]
     if any(stride % dtype.itemsize for _, strides, dtype in forms for stride in strides):
         return None
@@ -248,6 +283,17 @@ def _form(a: np.ndarray) -> Form:
     return a.shape, a.strides, a.dtype
 
 
+def _span(form: Form) -> tuple[int, int, int]:
+    """The bits that the address of an array must not have, and the bytes before it and from it on that it reaches."""
+    shape, strides, dtype = form
+    steps = [stride * (n - 1) for n, stride in zip(shape, strides, strict=True)]
+    return (
+        dtype.itemsize - 1,
+        sum(step for step in steps if step < 0),
+        sum([dtype.itemsize, *(n for n in steps if n > 0)]),
+    )
+
+
 def row_major_bytes(shape: Shape, dtype: DType) -> Shape:
     return (
         np.empty(shape, dtype).strides
@@ -291,19 +337,3 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
         return np.shares_memory(a, b, max_work=1000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
-
-
-def _address_of(a: np.ndarray) -> int:
-    return a.ctypes.data
-
-
-def _address_in(a: np.ndarray) -> int:
-    return _pointer_at(id(a) + _HEAD).value
-
-
-# An array's address is the first field after the head of its object, as NumPy's C headers publish. Reading it there
-# takes a tenth of the time of a.ctypes.data, which would be a third of a small call; where it is not so, do without.
-_HEAD = object.__basicsize__
-_pointer_at = ctypes.c_ssize_t.from_address
-_probe = np.empty(3)[1:]
-address = _address_in if _address_in(_probe) == _probe.ctypes.data else _address_of

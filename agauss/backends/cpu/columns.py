@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from agauss.backends.cpu import cache, kernels, threads
-from agauss.backends.cpu.backend import PARALLEL_FROM, address
+from agauss.backends.cpu.backend import PARALLEL_FROM
+from agauss.backends.cpu.pycall import address
 from agauss.backends.protocol import Bound
 
 N_SUMS = 5  # KL; how far means are from the first datum's, and the squares; variances; whether a log-variance differs

@@ -11,7 +11,7 @@ import numpy as np
 
 from agauss.backends import steps
 from agauss.backends.cpu import cache, kernels, threads
-from agauss.backends.cpu.backend import address
+from agauss.backends.cpu.pycall import address
 
 PARALLEL_FROM = 131072  # elements of matrices; under this a second thread costs more than it brings
 _LOOPS = "agauss.backends.cpu.triangular_loops"

@@ -17,11 +17,11 @@ from llvmlite import binding
 from numba.core.registry import cpu_target
 from numba.core.runtime.nrt import rtsys
 
-from agauss.backends.cpu import backend, cache, descriptor, kernels
+from agauss.backends.cpu import backend, cache, descriptor, kernels, pycall
 from agauss.backends.cpu import xla_frame as frame
 from agauss.backends.protocol import Pass, Shape
 
-_HANDLER = "agauss.backends.cpu.xla_handler"
+_SOURCES = frame.__name__, "agauss.backends.cpu.machine", "agauss.backends.cpu.xla_handler"
 _MOST_KERNELS = 4096
 _table = np.zeros(frame.FIRST + 2 * _MOST_KERNELS, np.int64)
 _message = ctypes.create_string_buffer(
@@ -88,14 +88,14 @@ def handler() -> int:
     rtsys.initialize(cpu_target.target_context)  # makes C's and Numba's own functions known to LLVM
     if sys.byteorder != "little" or not all(map(binding.address_of_symbol, frame.FUNCTIONS)):
         raise NotImplementedError("this machine is not one that the handler is for")
-    binding.add_symbol(frame.SYMBOL, backend.address(_table))
+    binding.add_symbol(frame.SYMBOL, pycall.address(_table))
     _table[frame.HELPER], _table[frame.MESSAGE] = _function("helper").address, ctypes.addressof(_message)
     return _function("handler").address
 
 
 def _function(name: str) -> kernels.Kernel:
     def named() -> tuple[object, ...]:
-        return name, cache.source(frame.__name__), cache.source(_HANDLER)
+        return name, *map(cache.source, _SOURCES)
 
     return kernels.made(_functions, name, named, lambda key: _compiled(name, key), arguments=1)
 
@@ -127,7 +127,7 @@ def attribute(
     strides = None if noise is None else noise.strides
     indexed = noise is not None and noise.ids is not None
     loop = backend.prepare(work, tuple([a.form for a in sources]), outs, strides, indexed, False)
-    if loop is None or loop.tasks == 0 or len(loop.template) > frame.MOST_WORDS:
+    if loop is None or loop.kernel is None or len(loop.template) > frame.MOST_WORDS:
         return None
     template, slot = loop.template.copy(), loop.first_slot
     arrays = []

@@ -6,10 +6,10 @@ Neither needs Python or the GIL, and any number of threads may be in them.
 import numpy as np
 from llvmlite import ir
 from numba import cfunc, types
-from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from agauss.backends.cpu.loops import call
+from agauss.backends.cpu.machine import half_word, named, put, stack, word
 from agauss.backends.cpu.memory import pointer, store_bfloat16, store_half
 from agauss.backends.cpu.xla_frame import (
     ADDRESS,
@@ -84,20 +84,6 @@ def table(typing_context):
 
 
 @intrinsic
-def stack(typing_context, words):
-    """The address of so many words on the stack, a constant."""
-    if not isinstance(words, types.IntegerLiteral):
-        return None  # and Numba comes again with the literal
-    count = words.literal_value
-
-    def codegen(context, builder, signature, args):
-        word = ir.IntType(64)
-        return builder.ptrtoint(cgutils.alloca_once(builder, word, size=count), word)
-
-    return types.int64(words), codegen
-
-
-@intrinsic
 def atomic_add(typing_context, address, n):
     """Add to the word at an address, which no other thread does meanwhile, and return what it was."""
 
@@ -120,51 +106,24 @@ def call_api(typing_context, function, arguments):
     return types.int64(types.int64, types.int64), codegen
 
 
-def _named(name, kind, *kinds):
-    """A C function that the process has, of words."""
-    c = {types.int64: ir.IntType(64), types.int32: ir.IntType(32), types.void: ir.VoidType()}
-
-    def codegen(context, builder, signature, args):
-        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(c[kind], [c[k] for k in kinds]), name)
-        result = builder.call(function, args)
-        return context.get_dummy_value() if kind is types.void else result
-
-    return kind(*kinds), codegen
-
-
 @intrinsic
 def allocate(typing_context, size):
-    return _named("NRT_Allocate", types.int64, types.int64)
+    return named("NRT_Allocate", types.int64, types.int64)
 
 
 @intrinsic
 def free(typing_context, address):
-    return _named("NRT_Free", types.void, types.int64)
+    return named("NRT_Free", types.void, types.int64)
 
 
 @intrinsic
 def let_others_run(typing_context):
-    return _named(YIELD, types.int32)
+    return named(YIELD, types.int32)
 
 
 @intrinsic
 def advise(typing_context, address, size, advice):
-    return _named(ADVISE, types.int32, types.int64, types.int64, types.int32)
-
-
-@register_jitable
-def word(address):
-    return pointer(address, 0)[0]
-
-
-@register_jitable
-def put(address, value):
-    pointer(address, 0)[0] = value
-
-
-@register_jitable
-def half_word(address):
-    return pointer(address, np.int32(0))
+    return named(ADVISE, types.int32, types.int64, types.int64, types.int32)
 
 
 @register_jitable

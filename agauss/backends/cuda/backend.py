@@ -4,7 +4,7 @@ The bits are those of cpu/backend.py. All that touches a device is the runtime's
 the tests run this file with another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
@@ -91,6 +91,13 @@ class Backend:
         offsets = [form[3] for form in (*sources, *sinks) if form is not None]
         return Planned(self, launch, work, offsets) if launch.tasks else None
 
+    def forms(self, arrays: Sequence[Any]) -> Hashable | None:
+        """What a plan for these arrays depends on, but for their alignment, which the plan looks at."""
+        kind = arrays[0].__class__
+        if any([a.__class__ is not kind for a in arrays]):  # noqa: C419, for speed
+            return None
+        return tuple([(a.shape, a.strides, a.dtype) for a in arrays])
+
     def made(self, work: Pass, like: Any) -> list[Any]:
         return [None if t is None else self.empty(work.shape, t, like) for t in work.dtypes]
 
@@ -151,7 +158,7 @@ class Planned:
         self._backend, self._launch, self._work, self._offsets = backend, launch, work, offsets
 
     def __call__(
-        self, arrays: Sequence[Any], noise: Noise | None = None, outs: Sequence[Any] | None = None
+        self, arrays: Sequence[Any], words: Sequence[int] = (), outs: Sequence[Any] | None = None
     ) -> tuple[Any, ...] | None:
         backend, runtime, work = self._backend, self._backend.runtime, self._work
         device = runtime.device(arrays[0])
@@ -167,6 +174,7 @@ class Planned:
                 [runtime.may_overlap(a, out) for out in outs if out is not None for a in arrays]  # noqa: C419
             ):
                 return None
+            noise = Noise((words[0], words[1], words[2])) if words else None
             total = backend.launched(self._launch, work, arrays[0], addresses, noise)
         return tuple(results) if work.axes is None else (*results, total)
 

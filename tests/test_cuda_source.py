@@ -330,6 +330,7 @@ sigmoid = over(njit(lambda x: formulas.sigmoid(mathlib, x)))
 DOMAIN = {
     "log": lambda x: np.where(np.abs(x) >= np.finfo(x.dtype).tiny, np.abs(x), 1),  # normal and positive
     "log1p": lambda x: np.where(np.isfinite(x), np.abs(x), 0.25),
+    "log1p_unit": lambda x: np.where(np.abs(x) <= 1, np.abs(x), 0.25),
     "ln": np.abs,
     "mills": np.abs,
 }
@@ -338,7 +339,7 @@ DOMAIN = {
 @needs_compiler
 @pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.float64)], ids=str)
 @pytest.mark.parametrize(
-    "function", ["exp", "expm1", "half_expm1x", "log", "log1p", "ln", "mills", "softplus", "sigmoid"]
+    "function", ["exp", "expm1", "half_expm1x", "log", "log1p", "log1p_unit", "ln", "mills", "softplus", "sigmoid"]
 )
 @pytest.mark.parametrize("count", COUNTS)
 def test_a_function_has_the_bits_of_numbas_over_many_arguments(shim, function, dtype, count):

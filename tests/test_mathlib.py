@@ -22,7 +22,8 @@ from agauss.maths import noise
 
 ROOT = Path(__file__).parents[1]
 DTYPES = (np.float32, np.float64)
-FUNCTIONS = ("exp", "expm1", "half_expm1x", "log", "log1p", "ln", "mills")
+FUNCTIONS = ("exp", "expm1", "half_expm1x", "log", "log1p", "log1p_unit", "ln", "mills")
+SAME = {"log1p_unit": "log1p", "ln": "log"}  # functions of another name elsewhere
 # ulp; found:  float32  float64
 BOUND = {
     "exp": 1.0,  # 0.988  0.975
@@ -30,6 +31,7 @@ BOUND = {
     "half_expm1x": 2.6,  # 2.27  2.42
     "log": 1.0,  # 0.87  0.90
     "log1p": 1.4,  # 1.22  1.22
+    "log1p_unit": 1.4,  # 1.24  1.04
     "ln": 1.0,  # 0.85  0.79
     "mills": 3.0,  # 2.77  2.56
     "sincos_turn": 1.4,  # 1.29  1.29: the word's rounding to the dtype is part of it
@@ -71,7 +73,7 @@ def by_mpmath(name, x):
         return (1 - 1 / x**2) / x  # and 3 / x^5, at most 3e-24 of it
     if name == "mills":
         return mp.exp(x * x / 2) * mp.sqrt(mp.pi / 2) * mp.erfc(x / mp.sqrt(2))
-    return getattr(mp, name)(x)
+    return getattr(mp, SAME.get(name, name))(x)
 
 
 def by_wider_floats(name, x):
@@ -82,7 +84,7 @@ def by_wider_floats(name, x):
         return np.where(np.abs(x) < 0.02, series, np.expm1(x) - x) / 2
     if name == "mills":
         return np.sqrt(np.pi / 2) * erfcx(x / np.sqrt(2))
-    return getattr(np, "log" if name == "ln" else name)(x)
+    return getattr(np, SAME.get(name, name))(x)
 
 
 def ulp_errors(got, want):
@@ -123,6 +125,8 @@ def random_arguments(name, dtype, n, seed=0):
     elif name == "log1p":
         large = np.exp(rng.uniform(0, np.log(info.max) * 0.9999, n))
         parts = [rng.uniform(0, 1, n), np.exp(rng.uniform(-80, 0, n)), rng.uniform(0.25, 0.45, n), large]
+    elif name == "log1p_unit":
+        parts = [rng.uniform(0, 1, n), np.exp(rng.uniform(-80, 0, n))]
     elif name == "mills":
         parts = [rng.uniform(0, 2, n), rng.uniform(0, 20, n), np.exp(rng.uniform(-80, 80, n))]
     else:
@@ -155,6 +159,9 @@ def edge_arguments(name, dtype):
         return np.concatenate(
             [around(*points, dtype=dtype), np.array([0, info.smallest_subnormal, tiny, largest], dtype)]
         )
+    if name == "log1p_unit":
+        points = around(1e-30, float(info.eps), 0.25, 0.5, 0.75, 1.0, dtype=dtype)
+        return np.concatenate([points[points <= 1], np.array([0, tiny], dtype)])
     if name == "mills":  # its form changes at 12
         return np.concatenate([around(1e-30, 1.0, 4.0, 12.0, dtype=dtype), np.array([0, tiny, largest / 8], dtype)])
     ln2, low = np.log(2), float(np.log(float(info.smallest_subnormal) if dtype is np.float32 else 5e-324))
@@ -204,6 +211,8 @@ def test_float32_errors_over_strides_of_all_bit_patterns(name):
         x = x[x > 0]
     elif name in ("log1p", "mills"):
         x = x[x >= 0]
+    elif name == "log1p_unit":
+        x = x[(x >= 0) & (x <= 1)]
     with np.errstate(over="ignore"):
         want = by_wider_floats(name, x)
     errors = ulp_errors_of_float32(VECTOR[name](x), want)
@@ -220,7 +229,7 @@ def test_float64_errors_over_a_million_arguments(name):
         x = x[np.abs(x) > 0.1]
     wide = x.astype(np.longdouble)
     with np.errstate(over="ignore"):
-        want = (np.expm1(wide) - wide) / 2 if name == "half_expm1x" else getattr(np, name.replace("ln", "log"))(wide)
+        want = (np.expm1(wide) - wide) / 2 if name == "half_expm1x" else getattr(np, SAME.get(name, name))(wide)
         nearest = want.astype(np.float64)
     got = VECTOR[name](x)
     finite = np.isfinite(nearest)

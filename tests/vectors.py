@@ -29,6 +29,7 @@ def log(x):
 
 
 VECTOR = {
-    name: over(getattr(mathlib, name)) for name in ("exp", "expm1", "half_expm1x", "log1p", "ln", "mills", "sqrt")
+    name: over(getattr(mathlib, name))
+    for name in ("exp", "expm1", "half_expm1x", "log1p", "log1p_unit", "ln", "mills", "sqrt")
 }
 VECTOR["log"] = over(log)

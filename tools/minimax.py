@@ -19,6 +19,8 @@ def series(f, terms):
 
 expm1x = series(lambda r: (mp.expm1(r) - r) / r**2, [mpf(1) / mp.factorial(k + 2) for k in range(12)])
 
+log1p_less = series(lambda s: (mp.log1p(s) - s) / s**2, [mpf((-1) ** (k + 1)) / (k + 2) for k in range(12)])
+
 
 def mills(q):
     """r with (1 - Phi(x)) / phi(x) = (1 + (1 - q) r) / (x + 4) for q = (x - 4) / (x + 4), which is 1 at infinity."""
@@ -36,6 +38,8 @@ TABLES = {
     "EXPM1X": (expm1x, mpf(-1), mpf(1), lambda r: 1),
     "LOG": (series(lambda s: (mp.log1p(s) - s + s**2 / 2) / s**3, [mpf((-1) ** k) / (k + 3) for k in range(12)]),
             ROOT_HALF - 1, 2 * ROOT_HALF - 1, lambda s: s**2),
+    # In q = s - 1/2, for s from 0 to 1.
+    "LOG1P": (lambda q: log1p_less(q + mpf(1) / 2), mpf(-1) / 2, mpf(1) / 2, lambda q: q + mpf(1) / 2),
     "SIN": (series(lambda z: (mp.sin(TURN8 * mp.sqrt(z)) / mp.sqrt(z) - TURN8) / z,
                    [(-1) ** (k + 1) * TURN8 ** (2 * k + 3) / mp.factorial(2 * k + 3) for k in range(8)]),
             mpf(0), mpf(1), lambda z: z),

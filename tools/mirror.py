@@ -18,7 +18,7 @@ OPERATORS = {
 }  # fmt: skip
 
 
-BY_PARITY = {"EXP", "EXPM1"}  # the polynomials that are not evaluated by Horner's rule
+BY_PARITY = {"EXP", "EXPM1", "LOG1P"}  # the polynomials that are not evaluated by Horner's rule
 
 
 def expression(node):

@@ -42,6 +42,19 @@ LOG_F32 = (
     float.fromhex("-0x1.d635bc0000000p-4"),
     float.fromhex("0x1.1d8ea60000000p-4"),
 )
+# error 2^-26.9
+LOG1P_F32 = (
+    float.fromhex("-0x1.8337060000000p-2"),
+    float.fromhex("0x1.6f0d7c0000000p-3"),
+    float.fromhex("-0x1.7dde700000000p-4"),
+    float.fromhex("0x1.a278e60000000p-5"),
+    float.fromhex("-0x1.da8bda0000000p-6"),
+    float.fromhex("0x1.13473c0000000p-6"),
+    float.fromhex("-0x1.3d41520000000p-7"),
+    float.fromhex("0x1.7b4d380000000p-8"),
+    float.fromhex("-0x1.2bf3460000000p-8"),
+    float.fromhex("0x1.6f37820000000p-9"),
+)
 # error 2^-32.4
 SIN_F32 = (
     float.fromhex("-0x1.4abbce0000000p-4"),
@@ -156,6 +169,31 @@ LOG_F64 = (
     float.fromhex("0x1.e4de09bbb15acp-5"),
     float.fromhex("-0x1.ba0db7c5ec460p-5"),
     float.fromhex("0x1.7d29370356709p-6"),
+)
+# error 2^-58.4
+LOG1P_F64 = (
+    float.fromhex("-0x1.833704d019ed0p-2"),
+    float.fromhex("0x1.6f0d7bd624bd7p-3"),
+    float.fromhex("-0x1.7ddf1fe86aa4cp-4"),
+    float.fromhex("0x1.a279c04c7e5f2p-5"),
+    float.fromhex("-0x1.da348248c9748p-6"),
+    float.fromhex("0x1.131116f859f99p-6"),
+    float.fromhex("-0x1.44ba45b687236p-7"),
+    float.fromhex("0x1.849050e7f3441p-8"),
+    float.fromhex("-0x1.d5fb0441effb5p-9"),
+    float.fromhex("0x1.1ebcf501a62b1p-9"),
+    float.fromhex("-0x1.607349cc55133p-10"),
+    float.fromhex("0x1.b3ea35294a5dep-11"),
+    float.fromhex("-0x1.0f0bbf3f54cfdp-11"),
+    float.fromhex("0x1.5292b278874afp-12"),
+    float.fromhex("-0x1.a77959c2fe8ccp-13"),
+    float.fromhex("0x1.0a7ccaee16ae0p-13"),
+    float.fromhex("-0x1.5b909f11b2493p-14"),
+    float.fromhex("0x1.b84526ab4cb93p-15"),
+    float.fromhex("-0x1.aab6e156061b4p-16"),
+    float.fromhex("0x1.0ed3a9c2aeec6p-16"),
+    float.fromhex("-0x1.8b43016a53ef8p-16"),
+    float.fromhex("0x1.f9f2cb626decdp-17"),
 )
 # error 2^-63.6
 SIN_F64 = (

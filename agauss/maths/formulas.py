@@ -2,7 +2,8 @@
 
 Each term is followed by its vector-Jacobian product: the cotangents of the term's values come first, then the term's
 own arguments, and one cotangent for each argument comes back. `m` is the vocabulary: exp, expm1, half_expm1x, log1p,
-ln, mills, where, infinite, and like(c, x), the number c in x's dtype: without it Numba would compute in float64.
+log1p_unit (of 0 to 1), ln, mills, where, infinite, and like(c, x), the number c in x's dtype: without it Numba would
+compute in float64.
 """
 
 from agauss.maths.parts import (
@@ -304,7 +305,7 @@ def unlikelihood(m, x, logits):
 def bernoulli_nll(m, x, logits):
     zero = m.like(0.0, x)
     against, size = unlikelihood(m, x, logits)
-    return m.where(against == zero, zero, against * size) + m.log1p(m.exp(-size))
+    return m.where(against == zero, zero, against * size) + m.log1p_unit(m.exp(-size))
 
 
 def bernoulli_nll_vjp(m, g, x, logits):
@@ -335,7 +336,7 @@ def bernoulli_entropy(m, x):
     # -log(u) is log1p((1 - u) / u), and -log(1 - w) is log1p(w / (1 - w)).
     one = m.like(1.0, x)
     w, u, r = rarer(m, x)
-    return w * (m.log1p((one - u) / u) + r) + (one - w) * m.log1p(w / (one - w))
+    return w * (m.log1p((one - u) / u) + r) + (one - w) * m.log1p_unit(w / (one - w))
 
 
 def bernoulli_entropy_vjp(m, g, x):
@@ -418,7 +419,7 @@ def straight_through_vjp(m, g, x, low, high):
 
 def softplus(m, x):
     zero = m.like(0.0, x)
-    return m.where(x < zero, zero, x) + m.log1p(m.exp(m.where(x < zero, x, -x)))
+    return m.where(x < zero, zero, x) + m.log1p_unit(m.exp(m.where(x < zero, x, -x)))
 
 
 def sigmoid(m, x):

@@ -51,7 +51,7 @@ def log_cosh(m, u, s):
     zero, near = m.like(0.0, u), u <= m.like(1.0, u)
     small = m.where(near, u, zero)
     rise = m.half_expm1x(small) + m.half_expm1x(-small)
-    return m.where(near, zero, u - m.like(LOG_2, u)) + m.log1p(m.where(near, rise, s))
+    return m.where(near, zero, u - m.like(LOG_2, u)) + m.log1p_unit(m.where(near, rise, s))
 
 
 def mean_over_bin(m, p, s):

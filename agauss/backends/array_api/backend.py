@@ -101,7 +101,7 @@ class Maths:
     def __init__(self, xp: Any) -> None:
         self.xp = xp
         self.exp, self.expm1, self.log1p, self.where = xp.exp, xp.expm1, xp.log1p, xp.where
-        self.ln = xp.log
+        self.ln, self.log1p_unit = xp.log, xp.log1p
 
     def like(self, c: float, x: Array) -> Array:
         return self.xp.asarray(c, dtype=x.dtype, **_like(self.xp, x))

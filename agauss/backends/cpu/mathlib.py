@@ -312,6 +312,12 @@ def log1p(x):
 
 
 @inlined
+def log1p_unit(x):
+    """For 0 <= x <= 1."""
+    return fma(x * x, parity_polynomial("LOG1P", x - like(0.5, x)), x)
+
+
+@inlined
 def ln(x):
     """For x >= 0, subnormal, infinite and NaN too; noise.log is for normal numbers."""
     zero, one, tiny = like(0.0, x), like(1.0, x), number("LEAST_NORMAL", x)

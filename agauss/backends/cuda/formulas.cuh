@@ -303,7 +303,7 @@ __device__ __forceinline__ auto unlikelihood(auto x, auto logits) {
 __device__ __forceinline__ auto bernoulli_nll(auto x, auto logits) {
     auto zero = like(0.0, x);
     auto [against, size] = unlikelihood(x, logits);
-    return where(against == zero, zero, against * size) + log1p(exp(-size));
+    return where(against == zero, zero, against * size) + log1p_unit(exp(-size));
 }
 
 __device__ __forceinline__ auto bernoulli_nll_vjp(auto g, auto x, auto logits) {
@@ -330,7 +330,7 @@ __device__ __forceinline__ auto rarer(auto x) {
 __device__ __forceinline__ auto bernoulli_entropy(auto x) {
     auto one = like(1.0, x);
     auto [w, u, r] = rarer(x);
-    return (w * (log1p((one - u) / u) + r)) + ((one - w) * log1p(w / (one - w)));
+    return (w * (log1p((one - u) / u) + r)) + ((one - w) * log1p_unit(w / (one - w)));
 }
 
 __device__ __forceinline__ auto bernoulli_entropy_vjp(auto g, auto x) {
@@ -409,7 +409,7 @@ __device__ __forceinline__ auto straight_through_vjp(auto g, auto x, auto low, a
 
 __device__ __forceinline__ auto softplus(auto x) {
     auto zero = like(0.0, x);
-    return where(x < zero, zero, x) + log1p(exp(where(x < zero, x, -x)));
+    return where(x < zero, zero, x) + log1p_unit(exp(where(x < zero, x, -x)));
 }
 
 __device__ __forceinline__ auto sigmoid(auto x) {

@@ -68,6 +68,10 @@ __device__ __forceinline__ auto log1p(auto x) {
     return log(y) + ((x - (y - one)) / y);
 }
 
+__device__ __forceinline__ auto log1p_unit(auto x) {
+    return fma(x * x, parity_polynomial(LOG1P{}, x - like(0.5, x)), x);
+}
+
 __device__ __forceinline__ auto ln(auto x) {
     auto zero = like(0.0, x);
     auto one = like(1.0, x);

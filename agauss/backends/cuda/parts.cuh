@@ -48,7 +48,7 @@ __device__ __forceinline__ auto log_cosh(auto u, auto s) {
     auto near = u <= like(1.0, u);
     auto small = where(near, u, zero);
     auto rise = half_expm1x(small) + half_expm1x(-small);
-    return where(near, zero, u - like(LOG_2, u)) + log1p(where(near, rise, s));
+    return where(near, zero, u - like(LOG_2, u)) + log1p_unit(where(near, rise, s));
 }
 
 __device__ __forceinline__ auto mean_over_bin(auto p, auto s) {

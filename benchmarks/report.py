@@ -1,6 +1,6 @@
 """docs/performance.md with its plots, and the README's table: ours, every peer and the floor, in turns in one run.
 
-python benchmarks/report.py [--quick] [--render] [--out FOLDER]
+python benchmarks/report.py [--quick] [--avx2] [--render] [--out FOLDER]
 """
 
 import argparse
@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import sys
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,12 +19,22 @@ THREADS = 2
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
 os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(THREADS)
+# As a processor without AVX-512 runs all of them.
+AVX2 = "--avx2" in sys.argv
+if AVX2:
+    os.environ["ATEN_CPU_CAPABILITY"] = "avx2"
+    os.environ["XLA_FLAGS"] = "--xla_cpu_max_isa=AVX2"
+    os.environ["NPY_DISABLE_CPU_FEATURES"] = "X86_V4 AVX512_ICL AVX512_SPR"
+    is_amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+    os.environ["NUMBA_CPU_NAME"] = "znver3" if is_amd else "haswell"
 
 import numba  # noqa: E402
 import numpy as np  # noqa: E402
+import operations  # noqa: E402
 import torch  # noqa: E402
 
 import pages  # noqa: E402
+from agauss.backends.cpu.vectors import BYTES  # noqa: E402
 from benchmarks import common, peers, process, small  # noqa: E402
 from benchmarks.common import LARGE, MAIN, Call, duration  # noqa: E402
 
@@ -38,15 +49,19 @@ Seconds = dict[str, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds, and the smaller shapes")
+    parser.add_argument("--avx2", action="store_true", help="add the work at the main shape, without AVX-512")
     parser.add_argument("--render", action="store_true", help="write the pages of the last run again")
     parser.add_argument("--out", type=Path, default=ROOT, help="the checkout to write in")
     options = parser.parse_args()
     if options.quick and options.out == ROOT:
         parser.error("--quick is not for the record: give --out another folder with README.md and docs/")
     stored = options.out / "docs" / "performance.json"
-    if not options.render:
-        stored.write_text(json.dumps(measured(options.quick), indent=1) + "\n")
-    results = json.loads(stored.read_text())
+    results = json.loads(stored.read_text()) if stored.exists() else {}
+    if options.avx2:
+        results["avx2"] = narrow(options.quick)
+    elif not options.render:
+        results = measured(options.quick) | {name: results[name] for name in ("avx2",) if name in results}
+    stored.write_text(json.dumps(results, indent=1) + "\n")
     pages.plots(results, options.out / "docs")
     (options.out / "docs" / "performance.md").write_text("\n".join(pages.page(results)) + "\n")
     readme = options.out / "README.md"
@@ -63,7 +78,7 @@ def measured(quick: bool) -> dict[str, Any]:
     rounds, processes = (2, 1) if quick else (15, 11)
     shapes = [MAIN] if quick else common.SHAPES
     sizes = SIZES[:4] if quick else SIZES
-    results: dict[str, Any] = {"machine": machine()}
+    results: dict[str, Any] = {"machine": machine(), "operations": bounds_by_operations()}
     results["shapes"] = {shape: works(shape, "float32", rounds) for shape in shapes}
     results["dtypes"] = {
         dtype: works(MAIN, dtype, rounds) for dtype in common.DTYPES if dtype != "float32" and not quick
@@ -87,6 +102,21 @@ def measured(quick: bool) -> dict[str, Any]:
         dtype: {shape: process.peak_bytes(shape, dtype) for shape in shapes} for dtype in ("float32", "float64")
     }
     return results
+
+
+def narrow(quick: bool) -> dict[str, Any]:
+    """The work at MAIN where none has AVX-512."""
+    from torch._inductor import config
+
+    config.cpp.simdlen = 256
+    torch.set_num_threads(THREADS)
+    found: dict[str, Any] = {"machine": machine(), "operations": bounds_by_operations()}
+    return found | {"shapes": {MAIN: works(MAIN, "float32", 2 if quick else 15)}}
+
+
+def bounds_by_operations() -> dict[str, Any]:
+    """What each piece of work takes for an element, and what the cores issue in a second."""
+    return {"issued": operations.issued(), "work": {work: operations.of(work) for work in common.WORKS}}
 
 
 def works(shape: str, dtype: str, rounds: int) -> dict[str, Seconds]:
@@ -187,7 +217,9 @@ def on_threads(n: int, rounds: int) -> Seconds:
 def machine() -> str:
     load = os.getloadavg()[0]
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    return f"{processor()}, {THREADS} threads, load before {load:.1f}; Python {platform.python_version()}, {versions}"
+    vectors = "AVX-512" if BYTES == 128 else "AVX2 alone" if AVX2 else "AVX2"
+    told = f"{processor()} ({vectors}), {THREADS} threads, load before {load:.1f}"
+    return f"{told}; Python {platform.python_version()}, {versions}"
 
 
 def processor() -> str:

@@ -130,11 +130,11 @@ PARAMETERS = {
 }
 PIXELS = {"bernoulli_nll": {"x": "pixels"}, "bernoulli_entropy": {"x": "pixels"}}  # arguments that are another input
 TITLES = {"kl_prior": "kl", "kl": "kl of two"}
-_rows: dict[str, tuple[Operation, bool]] = {}  # of the table, and whether it is its vjp
+ROWS: dict[str, tuple[Operation, bool]] = {}  # of the table, and whether it is its vjp
 for _op in OPERATIONS.values():
     _title = TITLES.get(_op.name, _op.name.replace("_", " "))
     for _vjp, _work in ((False, _title), *([(True, f"{_title} vjp")] if _op.vjp is not None else [])):
-        _rows[_work] = _op, _vjp
+        ROWS[_work] = _op, _vjp
         OURS.setdefault(_work, partial(_all_of, _op, _vjp))
 OTHER_WORK = [work for work in OURS if work not in WORKS]
 NOT_READ = {"noise": ["x"], "sample vjp": ["mean"], "entropy vjp": ["logvar"]}  # arguments whose numbers do not matter
@@ -146,7 +146,7 @@ def moved(work: str) -> tuple[list[str], list[str]]:
     if work == "forward and backward":
         (read, written), (read_back, written_back) = moved("sample and kl"), moved("sample and kl vjp")
         return read + read_back, written + written_back
-    op, vjp = _rows[work]
+    op, vjp = ROWS[work]
     arguments = [name.removesuffix("1") for name in op.arguments]
     read = [name for name in arguments if name not in NOT_READ.get(work, [])]
     values = ["d_kl" if kind in (Result.SUM, Result.COUNT) else "d_z" for kind in op.results.values()]

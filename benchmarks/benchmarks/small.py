@@ -1,6 +1,7 @@
 """Calls on small arrays, where what counts is what Python costs: 16 rows of 40 parameters, and a single element."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,8 @@ CALLS: dict[str, Callable[[common.Inputs], Call]] = {
     "forward and backward": lambda a: lambda: common.forward_and_backward(a),
     "forward and backward, tensors": _tensors(backward=True),
     "forward and backward: torch eager": _theirs("forward and backward: torch eager"),
+    "noise of 2,048": lambda a: lambda: ag.random.normal(2048, rng=7),
+    "noise of 2,048: torch": lambda a: partial(imported("torch").randn, 2048),
 }
 
 

@@ -15,8 +15,8 @@ import numba
 import numpy as np
 
 from agauss.backends.cpu import calm, mathlib
-from agauss.backends.cpu.kernels import is_calm
 from agauss.maths import coefficients, formulas, noise
+from agauss.maths.domain import is_calm
 from benchmarks import common
 
 # What the vocabulary's primitives take, beside those of one operation. Words are of 64 bits, half as many to a vector.

@@ -9,8 +9,8 @@ from vectors import over
 
 import agauss as ag
 from agauss.backends.cpu import calm, mathlib
-from agauss.backends.cpu.kernels import REACH, is_calm
 from agauss.maths import formulas
+from agauss.maths.domain import REACH, is_calm
 
 NARROW, WIDE = (-30.0, 20.0), (-REACH - 1, REACH + 1)
 

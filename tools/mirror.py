@@ -1,6 +1,6 @@
-"""Writes coefficients, philox, mathlib, parts and formulas.cuh of agauss/backends/cuda.
+"""Writes coefficients, philox, mathlib, calm, parts and formulas.cuh of agauss/backends/cuda.
 
-They are the Python functions of coefficients.py, noise.py, cpu/mathlib.py, parts.py and formulas.py in C++: the same
+They are the Python functions of coefficients.py, noise.py, cpu/mathlib.py, cpu/calm.py, parts.py and formulas.py in C++: the same
 names, arguments and operations in the same order, so that a GPU computes the very bits that Numba's loops do.
 tests/test_cuda_source.py sees that they are up to date. What the functions are made of is in cuda/intrinsics.cuh.
 """
@@ -32,6 +32,8 @@ def operand(node):
     match node:
         case ast.Name(name):
             return name
+        case ast.Constant(bool() as truth):
+            return repr(truth).lower()
         case ast.Constant(number):
             return repr(number)
         case ast.UnaryOp(ast.USub(), inner) if not isinstance(inner, ast.UnaryOp):
@@ -100,21 +102,21 @@ def indented(lines):
     return [line if line.startswith("#") else f"    {line}" for line in lines]
 
 
-def function(node):
+def function(node, prefix=""):
     names = [a.arg for a in node.args.args if a.arg not in ("m", "_vocabulary")]
     body = Body(names)
     lines = [line for statement in node.body for line in body.statement(statement)]
-    head = f"{FUNCTION} auto {node.name}({', '.join(f'auto {name}' for name in names)})"
+    head = f"{FUNCTION} auto {prefix}{node.name}({', '.join(f'auto {name}' for name in names)})"
     return "\n".join([f"{head} {{", *indented(lines), "}"])
 
 
-def mirror(path, keep):
-    """The C++ of a Python file's constants and functions, of those that `keep` holds for."""
+def mirror(path, keep, prefix=""):
+    """The C++ of a Python file's constants and functions, of those that `keep` holds for, each name with a prefix."""
     parts = []
     for node in ast.parse((PACKAGE / path).read_text()).body:
         match node:
             case ast.FunctionDef() if keep(node):
-                parts.append(function(node))
+                parts.append(function(node, prefix))
             case ast.Assign([ast.Name(name)], ast.Constant(float() | int() as number)) if name.isupper():
                 parts.append(f"constexpr {'double' if isinstance(number, float) else 'Word'} {name} = {number!r};")
             case ast.Assign([ast.Tuple(targets)], ast.Tuple(values)) if all(t.id.isupper() for t in targets):
@@ -158,6 +160,7 @@ FILES = {
     "coefficients.cuh": numbers,
     "philox.cuh": lambda: mirror("maths/noise.py", is_term),
     "mathlib.cuh": lambda: mirror("backends/cpu/mathlib.py", is_inlined),
+    "calm.cuh": lambda: mirror("backends/cpu/calm.py", is_inlined, "calm_"),
     "parts.cuh": lambda: mirror("maths/parts.py", is_term),
     "formulas.cuh": lambda: mirror("maths/formulas.py", is_term),
 }

@@ -398,9 +398,6 @@ def sample_and_kl_vjp(m, g_z, g_kl, mean, logvar, eps):
     return d_mean + d_mean_kl, d_logvar + d_logvar_kl
 
 
-# Terms that take exponentials of more than log-variances, halves of them and differences of two.
-STEEP = {renyi, renyi_vjp, renyi_above_one, renyi_above_one_vjp, discretized_nll, discretized_nll_vjp}
-
 # Bounds on the log-variance: x -> a value in [low, high]. NaN compares false, and so passes through each of them.
 
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from agauss.backends import steps
 from agauss.backends.cpu import descriptor, plans, pycall, threads
-from agauss.backends.cpu.kernels import Kernel, LoopSpec, is_calm, kernel
+from agauss.backends.cpu.kernels import Kernel, LoopSpec, kernel
 from agauss.backends.cpu.plans import DISCARDED, INFINITY, Array
 from agauss.backends.cpu.pycall import address, function_of
 from agauss.backends.protocol import DType, Noise, Pass, Shape
 from agauss.backends.strides import row_major
+from agauss.maths.domain import is_calm
 
 forms = pycall.forms
 PARALLEL_FROM = 32768  # elements; under this a second thread costs more than it brings

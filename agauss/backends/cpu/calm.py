@@ -1,4 +1,4 @@
-"""The vocabulary where bounds keep every log-variance near 0 (`is_calm` of kernels.py): mathlib.py's, unguarded."""
+"""The vocabulary where bounds keep every log-variance near 0 (`is_calm` of domain.py): mathlib.py's, unguarded."""
 
 from agauss.backends.cpu.mathlib import *  # noqa: F403
 from agauss.backends.cpu.mathlib import (

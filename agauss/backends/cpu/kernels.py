@@ -10,11 +10,6 @@ import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
 from agauss.backends.cpu import cache
-from agauss.maths import formulas
-
-REACH = 40.0  # the exponential of a log-variance so near 0, or of a difference of two, is a normal number
-
-Limits = tuple[tuple[int, str, float, float], ...]  # inputs' positions, their kinds of bound, low and high
 
 
 class LoopSpec(NamedTuple):
@@ -30,14 +25,6 @@ class LoopSpec(NamedTuple):
     chained: tuple[int, int] = (-1, -1)
     calm: bool = False  # whether the bounds are so near that calm.py will do
     summed: int | None = None  # the value that a row-reduce adds up; None is a map
-
-
-def is_calm(term: Callable[..., Any], bounds: Limits) -> bool:
-    """Whether each log-variance is kept within REACH of 0, and no exponential is taken of anything else."""
-    code = term.__code__
-    log_variances = [name for name in code.co_varnames[: code.co_argcount] if name.startswith("logvar")]
-    near = [kind != "soft" and low >= -REACH and high <= REACH for _, kind, low, high in bounds]
-    return all(near) and len(near) == len(log_variances) > 0 and term not in formulas.STEEP
 
 
 class Kernel:

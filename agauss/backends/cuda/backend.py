@@ -15,6 +15,7 @@ from agauss.backends import steps
 from agauss.backends.cuda.source import HEAD, ITEMSIZE, SHORT_TILE, Spec
 from agauss.backends.protocol import Noise, Pass
 from agauss.backends.strides import coalesce, in_elements, row_major
+from agauss.maths.domain import is_calm
 from agauss.maths.noise import NORMALS_PER_BLOCK
 from agauss.maths.sums import CHUNK, LANES, TILE
 
@@ -307,6 +308,7 @@ def _prepare(
         _two([position - work.cotangents for position, _, _, _ in bounds]) if work.cotangents else (-1, -1),
         -1 if work.summed is None else work.summed,
         "float32" if work.total is None else np.dtype(work.total).name,
+        is_calm(work.term, work.bounds),
     )
     none = [0] * (2 - len(bounds))
     lows = [_bits(low, real) for _, _, low, _ in bounds] + none

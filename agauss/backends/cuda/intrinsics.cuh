@@ -84,6 +84,7 @@ template <class T> __device__ __forceinline__ T scale(T p, T n) {
 }
 
 // 2^(n - 1).
+template <class T> __device__ __forceinline__ T power(T n) { return power_of_two(integer(n)); }
 template <class T> __device__ __forceinline__ T half_power(T n) { return power_of_two(integer(n) - 1); }
 
 // (k, f) with x = 2^k f and f in [sqrt(1/2), sqrt(2)), for a normal positive x.

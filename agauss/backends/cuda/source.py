@@ -12,7 +12,10 @@ from agauss.maths import formulas
 from agauss.maths.sums import CHUNK, LANES, TILE
 
 HERE = Path(__file__).parent
-FILES = ("intrinsics.cuh", "coefficients.cuh", "philox.cuh", "mathlib.cuh", "parts.cuh", "formulas.cuh", "kernels.cu")
+BEFORE = ("intrinsics.cuh", "coefficients.cuh", "philox.cuh", "mathlib.cuh", "calm.cuh")
+TERMS = ("parts.cuh", "formulas.cuh")
+AFTER = ("kernels.cu",)
+CALM = ("exp", "expm1", "half_expm1x", "infinite")  # what calm.cuh has in the place of mathlib.cuh's
 # Not CuPy's own way to compile, which appends -ftz=true: subnormal numbers would not have a CPU's bits.
 OPTIONS = ("--std=c++20", "--fmad=false")
 ENTRY = "agauss_kernel"
@@ -56,6 +59,7 @@ class Spec(NamedTuple):
     chained: tuple[int, int] = (-1, -1)
     summed: int = -1
     total: str = "float32"  # the dtype of the sums
+    calm: bool = False  # whether the terms can do with calm.cuh
 
 
 # The first fields of struct Work, the words that a kernel is passed. Bounds, extents and arrays follow.
@@ -82,12 +86,18 @@ SHORT_TILE = 2048  # elements of short rows, under 2 LANES, that a block sums at
 
 
 @lru_cache
-def library() -> str:
+def library(calm: bool) -> str:
     """All that kernels have in common. One string, with the files' lines kept for the compiler's messages."""
     numbers = {"LANES": LANES, "TILE": TILE, "CHUNK": CHUNK, "SHORT_TILE": SHORT_TILE}
     shared = "\n".join(f"constexpr int {name} = {n};" for name, n in numbers.items())
-    files = (f'#line 1 "{name}"\n{(HERE / name).read_text()}' for name in FILES)
-    return "\n".join([f"#define HEAD {', '.join(HEAD)}", f"namespace agauss {{ {shared} }}", *files])
+    before, terms, after = (
+        "\n".join(f'#line 1 "{name}"\n{(HERE / name).read_text()}' for name in names)
+        for names in (BEFORE, TERMS, AFTER)
+    )
+    if calm:
+        lines = [f"#define {name} calm_{name}" for name in CALM], [f"#undef {name}" for name in CALM]
+        terms = "\n".join([*lines[0], terms, *lines[1]])
+    return "\n".join([f"#define HEAD {', '.join(HEAD)}", f"namespace agauss {{ {shared} }}", before, terms, after])
 
 
 def _resident(spec: Spec) -> int:
@@ -111,7 +121,7 @@ def source(spec: Spec) -> str:
         f"{{ return agauss::{vjp.__name__}(g, x, low, high); }}"
         for k, (bound, vjp) in enumerate(bounds)
     )
-    return f"""{library()}
+    return f"""{library(spec.calm)}
 #line 1 "spec"
 struct Spec {{
     using Real = {STORAGE[spec.real]};

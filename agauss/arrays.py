@@ -384,7 +384,10 @@ def kind_of(value: object) -> str:
     name = type(value).__name__
     if isinstance(value, (list, tuple)):
         return f"{name}: np.asarray(..., dtype) makes an array of it"
-    return f"{name}: its to_numpy() is an array" if hasattr(value, "to_numpy") else name
+    for method in ("to_numpy", "numpy"):
+        if hasattr(value, method):
+            return f"{name}: its {method}() is an array"
+    return name
 
 
 def is_number(value: object) -> TypeGuard[Number]:

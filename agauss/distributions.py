@@ -38,6 +38,7 @@ class DiagonalGaussianDistribution(Generic[Array]):
     deterministic : bool
         A point mass at the mean, which draws no noise. std, var, kl, nll and log_prob are 0, and the entropy is -inf.
     axis : int
+        Where mean and log-variance are halves: 1 where channels come first, -1 where they are last.
     bounds : None, "hard", "soft", "straight-through", (low, high) or (low, high, kind)
         What the log-variance passes through whenever it is used; see ``agauss.clamp``.
     event_axes : int or tuple of ints, optional
@@ -55,6 +56,12 @@ class DiagonalGaussianDistribution(Generic[Array]):
 
     The parameters are all that is held. ``mean`` and the log-variance are views of them, and std and var are computed
     when asked for. With NumPy the views are read-only; with other libraries editing them edits the parameters.
+
+    For gradients call the functions: ``sample_and_kl_vjp`` of the parameters, or ``kl_vjp`` and the like of their two
+    halves with the same ``bounds``. ``logvar`` is within its bounds already, and has lost what lies beyond them.
+
+    Tensors of PyTorch have a class of their own in ``agauss.integrations.torch``, and arrays of JAX in
+    ``agauss.integrations.jax``.
 
     Examples
     --------

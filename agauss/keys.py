@@ -85,6 +85,8 @@ class Key:
         """
         if getattr(n, "shape", ()) != ():
             raise ValueError(f"n must be one integer; got shape {tuple(n.shape)}")
+        if str(getattr(n, "dtype", "")).startswith("key<"):
+            raise TypeError("n must be an integer; got a key of jax.random")
         if index_of(n) is not None or not hasattr(n, "__array_namespace__"):
             n = integer("n", n, 64)
         unknown = [x for x in (n, *self._words) if index_of(x) is None]
@@ -138,9 +140,9 @@ def _kind(rng: Any) -> str:
     return name if module == "builtins" else f"{module}'s {name}"
 
 
-def as_key(rng: Any, name: str = "rng", draw: bool = True) -> Key:
+def as_key(rng: Any, name: str = "rng", draw: bool = True, also: str = "") -> Key:
     """The key that `rng` stands for. A Generator is advanced by one 64-bit draw; nothing else is changed. Without
-    `draw` no Generator is, nor is a key to be used: `rng` is only checked."""
+    `draw` no Generator is, nor is a key to be used: `rng` is only checked. `also` is what the caller takes besides."""
     if isinstance(rng, Key):
         return rng
     if isinstance(rng, Once):
@@ -157,9 +159,12 @@ def as_key(rng: Any, name: str = "rng", draw: bool = True) -> Key:
         low, high = rng.generate_state(2)
         return Key(int(low) | int(high) << 32)
     kind = _kind(rng)
-    if module in ("torch", "jax", "jaxlib"):
-        kind += f" (agauss.integrations.{module.removesuffix('lib')} takes its library's own)"
+    if module == "torch":
+        kind += ": the functions of agauss.integrations.torch take a torch.Generator"
+    if module in ("jax", "jaxlib"):
+        kind += ": agauss.integrations.jax.key_of makes a Key of a key of jax.random"
     nothing = "None, " if name == "rng" else ""
     raise TypeError(
-        f"{name} must be {nothing}an int, a Key, a numpy.random.SeedSequence or a NumPy or CuPy Generator; got {kind}"
+        f"{name} must be {nothing}an int, a Key, {also}a numpy.random.SeedSequence or a NumPy or CuPy Generator; "
+        f"got {kind}"
     )

@@ -189,7 +189,7 @@ def halves(parameters: Any, axis: int, name: str = "parameters") -> tuple[Any, A
 def slices_of(axis: int, shape: Shape, name: str) -> tuple[Any, Any]:
     """What to index an array of a shape with, for each of its halves."""
     if len(shape) < 2:
-        raise ValueError(f"{name} must have at least 2 dimensions; got shape {shape}")
+        raise ValueError(f"{name} must have at least 2 dimensions; got shape {shape} (one sample alone is x[None])")
     if not hasattr(axis, "__index__"):
         raise TypeError(f"axis must be an int; got {axis!r}")
     # Without its memory: this has one, and torch.compile looks through this one's to what is within.
@@ -219,14 +219,16 @@ def check_index(index: Any, library: Library, shape: Shape) -> Any:
                 raise ValueError(f"index must be at least 0 and under 2**64; got {given!r}")
             index = np.array(given, np.uint64)
         if index.dtype.kind not in "iu":
-            kind = type(given).__name__ if index.ndim == 0 else index.dtype.name
-            raise TypeError(f"index must be integers, in an array or a list; got {kind}")
+            kind = type(given).__name__ if index.ndim == 0 else "text" if index.dtype.kind in "US" else index.dtype.name
+            wide = " (np.array(ids, np.uint64) keeps those from 2**63 on)" if index.dtype == np.float64 else ""
+            raise TypeError(f"index must be integers, in an array or a list; got {kind}{wide}")
         if index.size and int(index.min()) < 0:
             raise ValueError(f"index must not be negative; got {int(index.min())}")
     else:
         found = library_of(index)
         if found is None or found.name != library.name:
-            raise TypeError(f"index must be of {library.name} or NumPy; got {type(index).__name__}")
+            own = "a NumPy array" if library is NUMPY else f"an array of {library.name} or NumPy"
+            raise TypeError(f"index must be {own} or a list; got {kind_of(index)}")
         if not library.xp.isdtype(index.dtype, "integral"):
             raise TypeError(f"index must be integers; got {dtype_name(index.dtype)}")
     broadcast_two(shape[:1], tuple(index.shape[:1]))  # shapes that are not known have an error of their own
@@ -236,7 +238,7 @@ def check_index(index: Any, library: Library, shape: Shape) -> Any:
     if tuple(index.shape) != shape[:1]:
         raise ValueError(
             f"index must have shape {shape[:1]}, an id for each sample, or {words} and dtype uint32, two words "
-            f"for each; got {tuple(index.shape)}, {dtype_name(index.dtype)}"
+            f"for each; got {tuple(index.shape)}, {dtype_name(index.dtype)} (one sample alone is x[None], with one id)"
         )
     return index
 

@@ -294,3 +294,26 @@ def test_the_plain_form_is_the_likelihood_of_itself():
     found = log_q - log_p
     error = float(found.std()) / math.sqrt(len(found))
     assert abs(float(found.mean()) - float(plain(p, 0.0)[1][0])) < 4 * error
+
+
+@pytest.mark.parametrize("take", [jax.grad, lambda f: lambda x: jax.vjp(f, x)[1](jnp.float32(1))[0]])
+def test_gradients_of_numbers_of_python(take):
+    """JAX's tracer of such a number has no array within."""
+    assert np.isclose(take(lambda logvar: agj.kl(1.0, logvar))(2.0), np.expm1(2.0) / 2)
+    assert np.isclose(take(lambda x: agj.nll(x, 1.0, 0.0))(3.0), 2.0)
+    found = take(lambda p: agj.kl(p["mean"], p["logvar"]))({"mean": 3.0, "logvar": 0.0})
+    assert found == {"mean": 3.0, "logvar": 0.0}
+
+
+def test_a_generator_is_refused_where_jax_traces():
+    m = jnp.zeros((2, 3))
+    for rng in (None, np.random.default_rng(0)):
+        with pytest.raises(TypeError, match="rng must be a key where JAX traces"):
+            jax.jit(lambda m, rng=rng: agj.sample(m, m, rng=rng))(m)
+    assert agj.sample(m, m, rng=np.random.default_rng(0)).shape == (2, 3)
+
+
+def test_options_by_position_are_refused_with_the_functions_name():
+    m = jnp.zeros((2, 3))
+    with pytest.raises(TypeError, match=r"sample\(\) got too many positional arguments; rng and other options"):
+        agj.sample(m, m, jax.random.key(0))

@@ -1,6 +1,8 @@
 """agauss.integrations.torch: the loops' bits on tensors, on a GPU too, and gradients of both orders."""
 
+import copy
 import math
+import pickle
 
 import ml_dtypes
 import numpy as np
@@ -186,3 +188,15 @@ def test_cuda_tensors_have_the_bits_of_the_cpus(dtype):
             for got, exact in zip(by_there, by_here, strict=True):
                 assert (got is None) == (exact is None)
                 assert got is None or torch.equal(got.cpu(), exact)
+
+
+@pytest.mark.parametrize("again", [lambda q: pickle.loads(pickle.dumps(q)), copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("made", [Q, lambda p: Q.from_mean_logvar(p, 0.5, bounds="soft"), lambda p: Q(p, True)])
+def test_a_distribution_is_pickled_and_copied(made, again):
+    q = made(torch.randn(3, 4, 2))
+    found = again(q)
+    for name in ("mean", "logvar", "std"):
+        assert torch.equal(getattr(found, name), getattr(q, name))
+    assert torch.equal(found.kl(), q.kl())
+    assert torch.equal(found.sample(rng=1), q.sample(rng=1))
+    assert (found.bounds, found.event_axes, found.deterministic) == (q.bounds, q.event_axes, q.deterministic)

@@ -215,3 +215,22 @@ def test_minimising_squared_error_is_maximising_a_gaussian_likelihood_of_fixed_v
     np.testing.assert_allclose(nll - constant, ((x - y) ** 2).sum(1) / (2 * var), rtol=1e-13)
     by_mean = ag.nll_vjp(x, y, np.log(var), cotangent=1.0, axis=1)[1]
     np.testing.assert_allclose(by_mean * var, y - x, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_a_schedules_value_under_jit_goes_with_every_dtype(dtype):
+    """It has JAX's default floating dtype."""
+    jax, beta = pytest.importorskip("jax"), vae.linear(0.0, 1.0, 10)
+    ll, kl = jax.numpy.ones(3, dtype), jax.numpy.full(3, 2.0, dtype)
+    values = jax.jit(
+        lambda n: (vae.elbo(ll, kl, beta=beta(n)), vae.kl_capacity(kl, beta(n)), vae.free_bits(kl, 5 * beta(n))[0])
+    )(5)
+    for found, expected in zip(values, (0.0, 1.5, 2.5), strict=True):
+        assert found.dtype == jax.numpy.float32
+        assert (found == expected).all()
+
+
+def test_a_schedule_is_compiled_twice():
+    """JAX keeps a weak reference to what it compiles."""
+    jax, beta = pytest.importorskip("jax"), vae.linear(0.0, 1.0, 10)
+    assert [float(jax.jit(beta)(5)) for _ in range(2)] == [0.5, 0.5]

@@ -1,8 +1,8 @@
 """Writes coefficients, philox, mathlib, calm, parts and formulas.cuh of agauss/backends/cuda.
 
-They are the Python functions of coefficients.py, noise.py, cpu/mathlib.py, cpu/calm.py, parts.py and formulas.py in C++: the same
-names, arguments and operations in the same order, so that a GPU computes the very bits that Numba's loops do.
-tests/test_cuda_source.py sees that they are up to date. What the functions are made of is in cuda/intrinsics.cuh.
+They are the Python functions of coefficients.py, noise.py, cpu/mathlib.py, cpu/calm.py, parts.py and formulas.py in
+C++: the same names, arguments and operations in the same order, so that a GPU computes the very bits that Numba's loops
+do. tests/test_cuda_source.py sees that they are up to date. What the functions are made of is in cuda/intrinsics.cuh.
 """
 
 import ast

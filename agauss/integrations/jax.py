@@ -56,25 +56,32 @@ def key_of(rng: Any) -> Key:
                 f"rng must be a key of jax.random where it is traced; got {rng.dtype}{list(rng.shape)}: "
                 "pass jax.random.key(seed), or key.fold_in(step) of a Key"
             )
-    return as_key(rng)
+    return as_key(rng, also="a key of jax.random, ")
 
 
 def _given(op: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """The arguments of an operation: NumPy's arrays are constants for JAX, as everywhere, and keys are agauss's."""
     if kwargs.get("out") is not None:
         raise TypeError("out must be None, for JAX's arrays cannot be written to")
-    bound = inspect.signature(op).bind(*args, **kwargs)
+    try:
+        bound = inspect.signature(op).bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{op.__name__}() got {error}; rng and other options are given by name") from None
     arrays = [_as_array(name, a) for name, a in zip(bound.arguments, bound.args, strict=False)]
     options = dict(bound.kwargs)
     if "rng" in options:
-        if options["rng"] is None and any(isinstance(a, jax.core.Tracer) for a in arrays):
-            raise TypeError("rng must be a key where JAX traces, or each call would have the same noise; got None")
+        rng = options["rng"]
+        if (rng is None or hasattr(rng, "integers")) and any(isinstance(a, jax.core.Tracer) for a in arrays):
+            raise TypeError(
+                "rng must be a key where JAX traces, or each call would have the same noise; got "
+                f"{'None' if rng is None else type(rng).__name__}"
+            )
         options["rng"] = key_of(options["rng"])
     return arrays, options
 
 
 def _as_array(name: str, x: Any) -> Any:
-    if isinstance(x, np.ndarray):
+    if isinstance(x, (np.ndarray, jax.core.Tracer)):  # a tracer may stand for a number of Python's
         return jnp.asarray(x)
     if x is None or isinstance(x, jax.Array) or is_number(x):
         return x

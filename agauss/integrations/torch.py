@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 DiracDistribution = agauss.DiracDistribution
+STATE = ("_parts", "_split", "parameters", "_shape", "deterministic", "bounds", "event_axes")  # of a distribution
 
 
 def _seen_through(check: Callable[..., Any]) -> Callable[..., Any]:
@@ -160,7 +161,11 @@ def _key(rng: Any, generator: Any, draw: bool = True) -> Tensor | None:
         return torch.randint(-(2**63), 2**63 - 1, (2,), generator=generator, device=device, dtype=torch.int64).cpu()
     if type(rng) is int and 0 <= rng < 2**63:  # without a look inside, so that a step that is compiled serves them all
         return torch.tensor([rng, 0], dtype=torch.int64, device="cpu")
-    key = _of_tensor(rng) if isinstance(rng, torch.Tensor) and rng.ndim else as_key(rng, draw=draw)
+    key = (
+        _of_tensor(rng)
+        if isinstance(rng, torch.Tensor) and rng.ndim
+        else as_key(rng, draw=draw, also="a torch.Generator, ")
+    )
     seed = key.seed - 2**64 if key.seed >= 2**63 else key.seed
     return torch.tensor([seed, key.stream], dtype=torch.int64, device="cpu")
 
@@ -332,6 +337,13 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         self.bounds = bounds_of(bounds)
         axes = range(1, len(shape)) if event_axes is None else axes_of(event_axes, len(shape), "event_axes")
         self.event_axes = tuple([axis - len(shape) for axis in axes])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in STATE}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
 
     # Views take PyTorch as long as a small operation, and most calls have no need of them.
 

@@ -163,7 +163,7 @@ def renyi(
     ----------
     mean, logvar, mean2, logvar2 : array or number
     alpha : number
-        The order, at least 0; one for all elements. By it there is no gradient.
+        The order, at least 0; one for all elements. There is no gradient with respect to it.
     axis, bounds, bounds2 : see ``kl``
     out : array, optional
 

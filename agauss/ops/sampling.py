@@ -61,10 +61,10 @@ def sample(
     rng : None, int, Key, numpy.random.SeedSequence, or NumPy or CuPy Generator
         None takes fresh entropy; a Generator is advanced by one draw.
     index : integers, shape (B,), or uint32, shape (B, 2), optional
-        The ids of the samples along the first axis, 0 ... B - 1 by default: a data set's own, say. A negative id is
-        refused in NumPy arrays and lists. In other arrays, where checking would force a synchronisation, it is taken
-        modulo 2**64. In shape (B, 2), each id is two words, the lower 32 bits first: JAX without x64 cuts wider
-        integers to 32 bits.
+        The ids of the samples along the first axis, 0 ... B - 1 by default: a data set's own, say. An id times the
+        elements of a sample is taken modulo 2**64, so keep ids small. A negative id is refused in NumPy arrays and
+        lists. In other arrays, where checking would force a synchronisation, it is taken modulo 2**64. In shape (B, 2),
+        each id is two words, the lower 32 bits first: JAX without x64 cuts wider integers to 32 bits.
     sample_shape : int or tuple of ints
         Independent draws, along new leading axes.
     bounds : see ``kl``
@@ -113,8 +113,9 @@ def sample_vjp(
 ) -> tuple[Array, Array]:
     """Gradients of ``sample`` with respect to mean, 1, and logvar, std * eps / 2, times the cotangent of its value.
 
-    The noise is regenerated from ``rng``, which must be what ``sample`` was given. A Generator, or None, would give
-    other noise and is refused. With ``sample_shape`` the draws' gradients are added up.
+    The noise is regenerated, so ``rng``, ``index``, ``sample_shape`` and ``bounds`` must be what ``sample`` was given.
+    A Generator, or None, would give other noise and is refused. With ``sample_shape`` the draws' gradients are added
+    up.
 
     Examples
     --------
@@ -278,7 +279,7 @@ def sample_and_kl_vjp(
     parameters, rng, axis, index, bounds : as given to ``sample_and_kl``
         ``rng`` must not be a Generator or None, for the noise is regenerated from it.
     cotangent : (d_z, d_kl)
-        Of z's shape and dtype and of kl's; either may be a number.
+        Of z's shape and dtype and of kl's, or what broadcasts to them; either may be a number.
     out : array like ``parameters``, optional
         May be ``parameters`` itself.
 

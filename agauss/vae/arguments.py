@@ -32,6 +32,13 @@ def not_negative(name: str, value: Any) -> None:
         raise ValueError(f"{name} must not be negative; got {value}")
 
 
+def of_their_dtype(number: Any, *arrays: Any) -> Any:
+    """A number that is an array without dimensions, as a schedule gives it under jit, in the dtype of the arrays."""
+    dtypes = [a.dtype for a in arrays if hasattr(a, "dtype")]
+    library = None if is_number(number) or getattr(number, "shape", None) != () or not dtypes else library_of(number)
+    return number if library is None else library.xp.astype(number, dtypes[0])
+
+
 def whole(name: str, n: Any, least: int) -> int:
     """An integer, as an int."""
     found = index_of(n)

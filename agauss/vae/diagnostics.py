@@ -31,7 +31,7 @@ class DiagnosticsResult:
     kl : array
         The mean KL of each latent from the standard normal, in nats. ``kl_total`` is their sum.
     variance_of_means, mean_variance : array
-        The variance of the posterior means over the data, divided by n, and the mean of the posterior variances.
+        The population variance of the posterior means over the data, and the mean of the posterior variances.
     active : array of bool
         Where the variance of means exceeds the threshold. ``active_units`` is their number.
     aggregate_mean, aggregate_variance : array
@@ -166,7 +166,7 @@ class Diagnostics:
             self._add(sums_of(q, log_likelihood))
 
     def merge(self, other: Diagnostics) -> Self:
-        """Add what another has seen, as if this one had: for data that are gone through in parts. Returns this one.
+        """Add what another has seen, as if this one had: for data processed in parts. Returns this one.
 
         Examples
         --------
@@ -287,7 +287,7 @@ def _verdict(s: Sums, kl: Any, of_means: Any, active: Any, threshold: float) -> 
     if s.non_finite:
         return f"unknown: {s.non_finite} means and log-variances of {s.n} data are inf or NaN"
     if s.n < 2 or not latents:
-        return f"unknown: {s.n} data of {latents} latents say nothing about it"
+        return f"unknown: too few data ({s.n}) or latents ({latents})"
     rule = f"have a variance of means over {threshold:g}"
     if count == 0:
         return (

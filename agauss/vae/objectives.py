@@ -10,7 +10,18 @@ from typing import Any, Literal
 
 from agauss.arrays import Operands, Shape, operands
 from agauss.typing import Array, Number
-from agauss.vae.arguments import as_array, computing, not_negative, one_of, pulled, shaped, trailing, whole, wide
+from agauss.vae.arguments import (
+    as_array,
+    computing,
+    not_negative,
+    of_their_dtype,
+    one_of,
+    pulled,
+    shaped,
+    trailing,
+    whole,
+    wide,
+)
 
 __all__ = ["elbo", "elbo_vjp", "free_bits", "free_bits_vjp", "kl_capacity", "kl_capacity_vjp"]
 
@@ -77,7 +88,7 @@ def elbo_vjp(
 
 def _terms(log_likelihood: Any, kl: Any, beta: Any) -> Operands:
     not_negative("beta", beta)
-    return operands(("log_likelihood", "kl", "beta"), (log_likelihood, kl, beta))
+    return operands(("log_likelihood", "kl", "beta"), (log_likelihood, kl, of_their_dtype(beta, log_likelihood, kl)))
 
 
 def kl_capacity(kl: Array | Number, capacity: Array | Number) -> Array:
@@ -140,7 +151,7 @@ def kl_capacity_vjp(kl: Array | Number, capacity: Array | Number, *, cotangent: 
 
 def _kl_and_capacity(kl: Any, capacity: Any) -> Operands:
     not_negative("capacity", capacity)
-    return operands(("kl", "capacity"), (kl, capacity))
+    return operands(("kl", "capacity"), (kl, of_their_dtype(capacity, kl)))
 
 
 def free_bits(
@@ -235,7 +246,7 @@ def _groups(kl: Any, floor: Any, over: str, groups: int | None) -> tuple[Operand
     """The KL of each group, of the batch's mean or of each datum, and the shape (B, groups, channels of one)."""
     one_of("over", over, ("batch", "sample"))
     not_negative("floor", floor)
-    given = operands(("kl_per_latent", "floor"), (kl, floor))
+    given = operands(("kl_per_latent", "floor"), (kl, of_their_dtype(floor, kl)))
     shape = tuple(given.arrays[0].shape)
     if given.arrays[1].shape != ():
         raise ValueError(f"floor must be one number; got shape {tuple(given.arrays[1].shape)}")

@@ -17,7 +17,7 @@ __all__ = ["Schedule", "constant", "cosine", "cyclical", "linear", "sigmoid"]
 SHARPNESS = 12.0  # of the sigmoid: how many units of its argument a warm-up spans
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)  # jax.jit refers to what it compiles weakly
 class Schedule:
     """A number for each step, as ``linear`` and the others make it: call it with the step.
 

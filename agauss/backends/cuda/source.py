@@ -90,14 +90,15 @@ def library(calm: bool) -> str:
     """All that kernels have in common. One string, with the files' lines kept for the compiler's messages."""
     numbers = {"LANES": LANES, "TILE": TILE, "CHUNK": CHUNK, "SHORT_TILE": SHORT_TILE}
     shared = "\n".join(f"constexpr int {name} = {n};" for name, n in numbers.items())
-    before, terms, after = (
-        "\n".join(f'#line 1 "{name}"\n{(HERE / name).read_text()}' for name in names)
-        for names in (BEFORE, TERMS, AFTER)
-    )
+    head = [f"#define HEAD {', '.join(HEAD)}", f"namespace agauss {{ {shared} }}"]
+    before, terms, after = (list(map(_file, names)) for names in (BEFORE, TERMS, AFTER))
     if calm:
-        lines = [f"#define {name} calm_{name}" for name in CALM], [f"#undef {name}" for name in CALM]
-        terms = "\n".join([*lines[0], terms, *lines[1]])
-    return "\n".join([f"#define HEAD {', '.join(HEAD)}", f"namespace agauss {{ {shared} }}", before, terms, after])
+        terms = [*[f"#define {name} calm_{name}" for name in CALM], *terms, *[f"#undef {name}" for name in CALM]]
+    return "\n".join([*head, *before, *terms, *after])
+
+
+def _file(name: str) -> str:
+    return f'#line 1 "{name}"\n{(HERE / name).read_text()}'
 
 
 def _resident(spec: Spec) -> int:

@@ -25,7 +25,7 @@ from agauss.multivariate import MultivariateNormal as MultivariateNormal
 from agauss.ops import *
 from agauss.versions import show_versions as show_versions
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _others = [
     "DiagonalGaussianDistribution",

@@ -317,3 +317,24 @@ def test_options_by_position_are_refused_with_the_functions_name():
     m = jnp.zeros((2, 3))
     with pytest.raises(TypeError, match=r"sample\(\) got too many positional arguments; rng and other options"):
         agj.sample(m, m, jax.random.key(0))
+
+
+def test_a_full_covariance_is_a_pytree_that_takes_keys_of_jax():
+    rng = np.random.default_rng(0)
+    mean, tril = rng.normal(size=(2, 3)).astype(np.float32), np.tril(np.ones((3, 3), np.float32))
+    q, own = agj.MultivariateNormal(jnp.asarray(mean), jnp.asarray(tril)), ag.MultivariateNormal(mean, tril)
+    key = jax.random.key(7)
+    z = jax.jit(lambda q, key: q.sample(key, index=jnp.arange(2)))(q, key)
+    np.testing.assert_allclose(z, own.sample(7), rtol=1e-6)
+    mapped = jax.vmap(lambda m: agj.MultivariateNormal(m, q.scale_tril).kl())(q.mean)
+    np.testing.assert_allclose(mapped, own.kl(), rtol=1e-5)
+    d = jax.jit(jax.grad(lambda q: q.kl().sum()))(q)
+    assert isinstance(d, agj.MultivariateNormal)
+    for found, expected in zip((d.mean, d.scale_tril), own.kl_vjp(cotangent=1.0), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    for found, expected in zip(q.sample_vjp(cotangent=1.0, rng=key), own.sample_vjp(cotangent=1.0, rng=7), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    with pytest.raises(TypeError, match="rng must be a key where JAX traces"):
+        jax.jit(lambda q: q.sample())(q)
+    _, tree = jax.tree.flatten(q)
+    assert jax.tree.unflatten(tree, [object(), object()]) is not None

@@ -200,3 +200,21 @@ def test_a_distribution_is_pickled_and_copied(made, again):
     assert torch.equal(found.kl(), q.kl())
     assert torch.equal(found.sample(rng=1), q.sample(rng=1))
     assert (found.bounds, found.event_axes, found.deterministic) == (q.bounds, q.event_axes, q.deterministic)
+
+
+def test_a_full_covariance_takes_pytorchs_generators():
+    mean, tril = torch.zeros(2, 3), torch.eye(3)
+    q, plain = agt.MultivariateNormal(mean, tril), ag.MultivariateNormal(mean, tril)
+    torch.manual_seed(5)
+    z = q.sample()
+    torch.manual_seed(5)
+    assert torch.equal(q.sample(), z)
+    first, second = (q.sample(torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    assert torch.equal(q.sample(torch.Generator().manual_seed(1)), first)
+    assert not torch.equal(first, second)
+    for rng in (7, 2**64 - 1, ag.random.Key(7, 3)):
+        assert torch.equal(q.sample(rng), plain.sample(rng))
+        for found, expected in zip(
+            q.sample_vjp(cotangent=1.0, rng=rng), plain.sample_vjp(cotangent=1.0, rng=rng), strict=True
+        ):
+            assert torch.equal(found, expected)

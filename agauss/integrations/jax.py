@@ -16,7 +16,7 @@ import agauss
 from agauss import ops
 from agauss.arrays import is_number
 from agauss.integrations import need
-from agauss.keys import Key, as_key
+from agauss.keys import Key, as_key, repeatable
 
 jax = need("jax", "jax")
 jnp = need("jax.numpy", "jax")
@@ -70,14 +70,18 @@ def _given(op: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) 
     arrays = [_as_array(name, a) for name, a in zip(bound.arguments, bound.args, strict=False)]
     options = dict(bound.kwargs)
     if "rng" in options:
-        rng = options["rng"]
-        if (rng is None or hasattr(rng, "integers")) and any(isinstance(a, jax.core.Tracer) for a in arrays):
-            raise TypeError(
-                "rng must be a key where JAX traces, or each call would have the same noise; got "
-                f"{'None' if rng is None else type(rng).__name__}"
-            )
-        options["rng"] = key_of(options["rng"])
+        options["rng"] = _key_beside(options["rng"], arrays)
     return arrays, options
+
+
+def _key_beside(rng: Any, arrays: Sequence[Any]) -> Key:
+    """The key that `rng` stands for, beside arrays that may be traced."""
+    if (rng is None or hasattr(rng, "integers")) and any(isinstance(a, jax.core.Tracer) for a in arrays):
+        raise TypeError(
+            "rng must be a key where JAX traces, or each call would have the same noise; got "
+            f"{'None' if rng is None else type(rng).__name__}"
+        )
+    return key_of(rng)
 
 
 def _as_array(name: str, x: Any) -> Any:
@@ -162,15 +166,56 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         return self
 
 
+class MultivariateNormal(agauss.MultivariateNormal):
+    """``agauss.MultivariateNormal``, a pytree whose leaves are mean and scale_tril, with keys of jax.random too.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from agauss.integrations.jax import MultivariateNormal
+    >>> q = MultivariateNormal(jnp.zeros((2, 3)), jnp.eye(3))
+    >>> jax.jit(lambda q, key: q.sample(key))(q, jax.random.key(0)).shape
+    (2, 3)
+    >>> jax.grad(lambda q: q.kl().sum())(q).mean.shape
+    (2, 3)
+    """
+
+    __slots__ = ()
+
+    def _noise(self, rng: Any, index: Any, sample_shape: int | Sequence[int]) -> Any:
+        return super()._noise(_key_beside(rng, self._own()), index, sample_shape)
+
+    def sample_vjp(
+        self, *, cotangent: Any, rng: Any, index: Any = None, sample_shape: int | Sequence[int] = ()
+    ) -> tuple[Any, Any]:
+        """``agauss.MultivariateNormal.sample_vjp``, with keys of jax.random too."""
+        key = key_of(repeatable(rng))
+        return super().sample_vjp(cotangent=cotangent, rng=key, index=index, sample_shape=sample_shape)
+
+    def tree_flatten(self) -> tuple[Any, Any]:
+        """Leaves as they are."""
+        return (self._mean, self._tril), None
+
+    @classmethod
+    def tree_unflatten(cls, _: Any, leaves: Any) -> "MultivariateNormal":
+        """With whatever leaves: JAX puts in more than arrays."""
+        self = cls.__new__(cls)
+        self._mean, self._tril = leaves
+        mean, tril = (tuple(getattr(leaf, "shape", (1, 1))) for leaf in leaves)
+        self._shape = np.broadcast_shapes(mean, tril[:-1])
+        return self
+
+
 def _key_words(key: Key) -> tuple[Any, None]:
     """JAX takes Python's integers for words with a sign."""
     return tuple(np.uint32(w) if isinstance(w, int) else w for w in key.words()), None
 
 
 jax.tree_util.register_pytree_node(Key, _key_words, lambda _, words: Key.of_words(*words))
-jax.tree_util.register_pytree_node_class(DiagonalGaussianDistribution)
+for _class in (DiagonalGaussianDistribution, MultivariateNormal):
+    jax.tree_util.register_pytree_node_class(_class)
 
-_names = sorted([*FUNCTIONS, "DiagonalGaussianDistribution", "key_of"])
+_names = sorted([*FUNCTIONS, "DiagonalGaussianDistribution", "MultivariateNormal", "key_of"])
 if TYPE_CHECKING:  # type checkers see agauss's own signatures
     from agauss.ops import *  # noqa: F403
 else:

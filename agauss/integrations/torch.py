@@ -29,7 +29,7 @@ from agauss import options as checks
 from agauss.arrays import NUMPY, floating, is_number
 from agauss.backends.protocol import Shape
 from agauss.integrations import need
-from agauss.integrations.torch_operators import KINDS, OPERATORS, Options, is_eager
+from agauss.integrations.torch_operators import KINDS, OPERATORS, Options, is_eager, key_in
 from agauss.keys import Key, as_key
 from agauss.options import BOUND_KINDS, DEFAULT_LIMITS, bin_of, check_index, flag_of, order_of, sizes_of
 from agauss.typing import Axis, Bounds, Index, Number, Rng
@@ -429,7 +429,35 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         return z, kl
 
 
-_names = sorted([*FUNCTIONS, "DiagonalGaussianDistribution", "DiracDistribution"])
+class MultivariateNormal(agauss.MultivariateNormal):
+    """``agauss.MultivariateNormal`` of tensors, whose ``sample`` takes a torch.Generator as ``rng`` too.
+
+    Without ``rng`` its key comes from PyTorch's default generator. It runs in the array-API form, which PyTorch
+    differentiates.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from agauss.integrations.torch import MultivariateNormal
+    >>> mean = torch.zeros(2, 3, requires_grad=True)
+    >>> z = MultivariateNormal(mean, torch.eye(3)).sample(torch.Generator().manual_seed(0))
+    >>> z.sum().backward()
+    >>> mean.grad
+    tensor([[1., 1., 1.],
+            [1., 1., 1.]])
+    """
+
+    __slots__ = ()
+
+    def _noise(self, rng: Any, index: Any, sample_shape: int | Sequence[int]) -> Any:
+        if not isinstance(rng, Key):
+            drawn = _key(rng, None)
+            assert drawn is not None  # as it is where it was to be drawn
+            rng = key_in(drawn)
+        return super()._noise(rng, index, sample_shape)
+
+
+_names = sorted([*FUNCTIONS, "DiagonalGaussianDistribution", "DiracDistribution", "MultivariateNormal"])
 if TYPE_CHECKING:  # type checkers see agauss's own signatures
     from agauss.ops.divergences import *  # noqa: F403
     from agauss.ops.likelihoods import *  # noqa: F403

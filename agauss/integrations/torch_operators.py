@@ -56,7 +56,7 @@ class Options(NamedTuple):
             "axis": tuple(self.axis),
             "bounds": _bounds_of(self.bounds),
             "bounds2": _bounds_of(self.bounds2),
-            "rng": None if self.key is None else _traced_key_of(self.key) if traced else _key_of(self.key),
+            "rng": None if self.key is None else _traced_key_of(self.key) if traced else key_in(self.key),
             "index": self.index if traced or self.index is None else memory.array_of(self.index),
             "sample_shape": tuple(self.sample_shape),
             **dict(zip(PARAMETERS.get(function.__name__.removesuffix("_vjp"), ()), self.parameters, strict=True)),
@@ -82,7 +82,8 @@ def _bounds_of(bounds: Sequence[float]) -> tuple[float, float, str] | None:
     return (bounds[0], bounds[1], BOUND_KINDS[int(bounds[2])]) if bounds else None
 
 
-def _key_of(key: Tensor) -> Key:
+def key_in(key: Tensor) -> Key:
+    """The key that a tensor of a seed and a stream holds."""
     seed, stream = key.tolist()
     return Key(seed & MASK64, stream & MASK32)
 

@@ -98,7 +98,7 @@ def normal(
     np.True_
     """
     sizes = sizes_of(shape, "shape")
-    if xp is None and device is None and dtype.__class__ is str:
+    if (xp is None or xp is np) and device is None and isinstance(dtype, (str, np.dtype, type)):
         return value(NOISE, (_nothing(sizes, dtype),), rng=rng, index=index, out=out)
     library = namespace(xp)
     given = Operands(library, [_model(library, dtype, device)], sizes)
@@ -192,7 +192,7 @@ def bits(
 
 
 @lru_cache
-def _nothing(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def _nothing(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """An array of NumPy that takes no memory."""
     return np.broadcast_to(np.zeros((), _model(NUMPY, dtype, None).dtype), shape)
 

@@ -50,6 +50,8 @@ CALLS: dict[str, Callable[[common.Inputs], Call]] = {
     "forward and backward": lambda a: lambda: common.forward_and_backward(a),
     "forward and backward, tensors": _tensors(backward=True),
     "forward and backward: torch eager": _theirs("forward and backward: torch eager"),
+    "kl under jax.jit": lambda a: common.BACKENDS["jax"]("kl", str(a.dtype), SHAPE),
+    "kl: jax.jit": _theirs("kl: jax.jit"),
     "noise of 2,048": lambda a: lambda: ag.random.normal(2048, rng=7),
     "noise of 2,048: torch": lambda a: partial(imported("torch").randn, 2048),
 }

@@ -173,6 +173,15 @@ def offset(d, array, row):
 
 
 @register_jitable
+def lies_together(d, array, column, n):
+    """Whether n elements from a column on are adjacent, and of the computing dtype, so that they need no copy."""
+    inner, last = d[EXTENTS + d[NDIM] - 1], array + STRIDES + d[NDIM] - 1
+    if d[array + STORAGE] != DIRECT or d[last] != 1 or n < WIDEST:
+        return False
+    return column + n <= inner or (d[NDIM] == 2 and d[last - 1] == inner)
+
+
+@register_jitable
 def has_short_rows(d, array, column, n):
     """Whether elements are whole rows of an array of two dimensions, so short that a loop for each would cost more."""
     inner = d[EXTENTS + d[NDIM] - 1]
@@ -182,10 +191,16 @@ def has_short_rows(d, array, column, n):
 
 @register_jitable
 def copy_by_columns(source, source_row, source_column, sink, sink_row, sink_column, columns, rows):
-    if columns == 4 and source_column == 1 and sink_column == 1:
-        for row in range(rows):
-            put_vector(sink, row * sink_row, vector_at(source, row * source_row, 4))
-        return
+    if columns == 4 and sink_column == 1:
+        if source_column == 1:
+            for row in range(rows):
+                put_vector(sink, row * sink_row, vector_at(source, row * source_row, 4))
+            return
+        if source_column == 0:  # one number for the row: a cotangent, say
+            for row in range(rows):
+                four = like(source[row * source_row], vector_at(sink, row * sink_row, 4))  # of which the type counts
+                put_vector(sink, row * sink_row, four)
+            return
     for column in range(columns):
         for row in range(rows):
             sink[row * sink_row + column * sink_column] = source[row * source_row + column * source_column]
@@ -211,7 +226,7 @@ def load(d, array, start, n, scratch, x):
     address, storage = d[array + ADDRESS], d[array + STORAGE]
     row = start // inner
     column = start - row * inner
-    if storage == DIRECT and stride == 1 and column + n <= inner and n >= WIDEST:
+    if lies_together(d, array, column, n):
         return advance(pointer(address, x), offset(d, array, row) + column)
     if has_short_rows(d, array, column, n):
         source = advance(pointer(address, x), offset(d, array, row))
@@ -251,7 +266,7 @@ def target(d, array, start, n, scratch, x):
     inner = d[EXTENTS + d[NDIM] - 1]
     row = start // inner
     column = start - row * inner
-    if d[array + STORAGE] == DIRECT and d[array + STRIDES + d[NDIM] - 1] == 1 and column + n <= inner and n >= WIDEST:
+    if lies_together(d, array, column, n):
         return advance(pointer(d[array + ADDRESS], x), offset(d, array, row) + column)
     return scratch
 
@@ -264,7 +279,7 @@ def store(d, array, start, n, scratch, x):
     address, storage = d[array + ADDRESS], d[array + STORAGE]
     row = start // inner
     column = start - row * inner
-    if address == 0 or (storage == DIRECT and stride == 1 and column + n <= inner and n >= WIDEST):
+    if address == 0 or lies_together(d, array, column, n):
         return
     if has_short_rows(d, array, column, n):
         sink = advance(pointer(address, x), offset(d, array, row))

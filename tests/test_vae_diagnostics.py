@@ -175,7 +175,7 @@ def test_the_verdict_says_in_words_what_the_numbers_are(active, says):
 
 
 def test_one_datum_and_missing_values_give_no_verdict():
-    assert seen((varied(1, 2, 4),)).result().verdict.startswith("unknown: 1 data of 4 latents")
+    assert seen((varied(1, 2, 4),)).result().verdict.startswith("unknown: too few data (1) or latents (4)")
     mean = np.zeros((3, 2))
     mean[1, 0], mean[2, 1] = NAN, INF
     found = seen((Q(mean, np.zeros((3, 2))),)).result()

@@ -89,8 +89,8 @@ class Backend:
         else:
             sinks = tuple([None if out is None else self._form(out) for out in outs])
         launch = _prepare(work, sources, sinks, *_of_noise(noise, work.shape))
-        offsets = [form[3] for form in (*sources, *sinks) if form is not None]
-        return Planned(self, launch, work, offsets) if launch.tasks else None
+        forms = [form for form in (*sources, *sinks) if form is not None]
+        return Planned(self, launch, work, forms) if launch.tasks else None
 
     def forms(self, arrays: Sequence[Any]) -> Hashable | None:
         """What a plan for these arrays depends on, but for their alignment, which the plan looks at."""
@@ -155,8 +155,9 @@ class Backend:
 class Planned:
     """A launch for arrays of known forms, whose addresses are all that it is still to be told."""
 
-    def __init__(self, backend: Backend, launch: Launch, work: Pass, offsets: Sequence[int]) -> None:
-        self._backend, self._launch, self._work, self._offsets = backend, launch, work, offsets
+    def __init__(self, backend: Backend, launch: Launch, work: Pass, forms: Sequence[Form]) -> None:
+        self._backend, self._launch, self._work = backend, launch, work
+        self._offsets, self._spans = [form[3] for form in forms], list(map(_span, forms))
 
     def __call__(
         self, arrays: Sequence[Any], words: Sequence[int] = (), outs: Sequence[Any] | None = None
@@ -171,13 +172,29 @@ class Planned:
                 return None
             if any([runtime.device(a) != device for a in all_]):  # noqa: C419, for speed
                 return None
-            if outs is not None and any(
-                [runtime.may_overlap(a, out) for out in outs if out is not None for a in arrays]  # noqa: C419
-            ):
+            if outs is not None and self._overlap(addresses, len(arrays)):
                 return None
             noise = Noise((words[0], words[1], words[2])) if words else None
             total = backend.launched(self._launch, work, arrays[0], addresses, noise)
         return tuple(results) if work.axes is None else (*results, total)
+
+    def _overlap(self, addresses: Sequence[int], inputs: int) -> bool:
+        """Whether what is written may be read too, by the bytes from the first to the last of each array."""
+        places = [
+            (address + first, address + end) for address, (first, end) in zip(addresses, self._spans, strict=True)
+        ]
+        for first, end in places[inputs:]:
+            for start, stop in places[:inputs]:
+                if first < stop and start < end:
+                    return True
+        return False
+
+
+def _span(form: Form) -> tuple[int, int]:
+    """How many bytes from an array's address its first byte is, and the one after its last."""
+    shape, strides, name, _ = form
+    steps = [stride * (n - 1) for n, stride in zip(shape, strides, strict=True)]
+    return sum([n for n in steps if n < 0]), ITEMSIZE[name] + sum([n for n in steps if n > 0])
 
 
 def _of_noise(noise: Noise | None, shape: Shape) -> tuple[tuple[Shape, int] | None, bool]:

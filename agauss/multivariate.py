@@ -21,7 +21,7 @@ from agauss.typing import AnyArray, Array, Index, Number, Rng, Seed
 
 
 class MultivariateNormal(Generic[Array]):
-    r"""The Gaussian with a mean and a full covariance L L^T, given by its lower triangular factor L.
+    """The Gaussian with a mean and a full covariance L L^T, given by its lower triangular factor L.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class MultivariateNormal(Generic[Array]):
         return self._library.copy(self._mean, self._shape)
 
     def sample(self, rng: Rng = None, *, index: Index = None, sample_shape: int | Sequence[int] = ()) -> Array:
-        r"""Draw z = mean + L eps, with the standard normal eps that ``agauss.sample`` has for the same key.
+        """Draw z = mean + L eps, with the standard normal eps that ``agauss.sample`` has for the same key.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class MultivariateNormal(Generic[Array]):
 
         Returns
         -------
-        array, shape (\*sample_shape, \*shape), of the arguments' dtype
+        array, shape ``sample_shape + shape``, of the arguments' dtype
 
         Examples
         --------

@@ -48,7 +48,7 @@ def sample(
     bounds: Bounds = None,
     out: Array | None = None,
 ) -> Array:
-    r"""Draw z = mean + exp(logvar / 2) * eps with standard normal eps (reparameterisation).
+    """Draw z = mean + exp(logvar / 2) * eps with standard normal eps (reparameterisation).
 
     The noise of an element is a function of the key, its sample's id, its position in the sample and the dtype's width.
     Threads, devices, array libraries and the way that a batch is cut do not change it. z has the same bits on NumPy and
@@ -73,7 +73,7 @@ def sample(
 
     Returns
     -------
-    array, shape (\*sample_shape, \*broadcast shape), of the arguments' dtype
+    array, shape ``sample_shape + broadcast shape``, of the arguments' dtype
 
     Raises
     ------

@@ -45,7 +45,7 @@ def page(results: dict[str, Any]) -> Iterator[str]:
         yield from works_table(
             f"Without AVX-512: float32, parameters ({MAIN.replace('x', ', ')})", narrow["shapes"][MAIN]
         )
-        yield from ("", f"On {narrow['machine']}. PyTorch, JAX and NumPy too are told to do without.")
+        yield from ("", f"On {narrow['machine']}: the same processor, and PyTorch, JAX and NumPy do without too.")
         yield from nearer_bound(narrow, ", without AVX-512")
     for dtype, found in results["dtypes"].items():
         yield from works_table(f"{dtype}, parameters ({MAIN.replace('x', ', ')})", found)

@@ -143,7 +143,7 @@ class Jax(NumPy):
         raise NotApplicable("JAX has no global generator, and sample takes no rng, generator or key")
 
     def source(self, name: str, seed: int) -> Any:
-        return self.jax.random.key(seed) if name == "key" else super().source(name, seed)
+        return super().source(name, seed) if name == "generator" else self.jax.random.key(seed)
 
 
 class CuPy(NumPy):

@@ -106,8 +106,8 @@ def _make(
             compiled = make(key)
             cache.save(key, compiled)
             function = cache.Function(compiled.address, compiled)
-    found = known[spec] = Kernel(key, function, arguments)
-    return found
+    # Of several threads' the first is kept: some have its address alone.
+    return known.setdefault(spec, Kernel(key, function, arguments))
 
 
 def _named(spec: LoopSpec) -> tuple[object, ...]:

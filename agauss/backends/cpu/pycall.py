@@ -111,8 +111,16 @@ def function_of(
     return found
 
 
-@lru_cache
+_methods: dict[str, _Method] = {}  # kept for ever, for functions point to them
+
+
 def _method(name: str) -> _Method:
+    found = _methods.get(name)
+    # Of several threads' the first is kept.
+    return _methods.setdefault(name, _made(name)) if found is None else found
+
+
+def _made(name: str) -> _Method:
     def named() -> tuple[object, ...]:
         return "pycall", name, DATA, *map(cache.source, _SOURCES)
 

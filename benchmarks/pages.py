@@ -319,8 +319,8 @@ call into C++, and so are the operations of a peer.""",
     (
         "Rows of four elements.",
         lambda row: row.shape == "1000000x8",
-        """Mean and log-variance alternate every 16 bytes. A row of each is copied to a tile before the loop over it; what
-lies together is not. A row's sum is of four numbers.""",
+        """Mean and log-variance alternate every 16 bytes. A row of each is copied to a tile before the loop over it;
+what lies together is not. A row's sum is of four numbers.""",
     ),
     (
         "Noise is arithmetic.",

@@ -234,3 +234,9 @@ def test_a_schedule_is_compiled_twice():
     """JAX keeps a weak reference to what it compiles."""
     jax, beta = pytest.importorskip("jax"), vae.linear(0.0, 1.0, 10)
     assert [float(jax.jit(beta)(5)) for _ in range(2)] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("beta", [np.array(1), np.array(True), np.array([1.0, 2.0, 3.0], np.float32)], ids=str)
+def test_an_array_that_is_no_schedules_value_is_refused(beta):
+    with pytest.raises(TypeError, match="beta must have"):
+        vae.elbo(np.ones(3), np.ones(3), beta=beta)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agauss.arrays import NUMPY, Operands, Shape, floating, is_number, kind_of, library_of
+from agauss.arrays import FLOATING, NUMPY, Operands, Shape, dtype_name, floating, is_number, kind_of, library_of
 from agauss.execution import cotangent_for
 from agauss.words import index_of
 
@@ -33,10 +33,12 @@ def not_negative(name: str, value: Any) -> None:
 
 
 def of_their_dtype(number: Any, *arrays: Any) -> Any:
-    """A number that is an array without dimensions, as a schedule gives it under jit, in the dtype of the arrays."""
+    """A floating number that is an array without dimensions, as a schedule gives it under jit, in the arrays' dtype."""
     dtypes = [a.dtype for a in arrays if hasattr(a, "dtype")]
     library = None if is_number(number) or getattr(number, "shape", None) != () or not dtypes else library_of(number)
-    return number if library is None else library.xp.astype(number, dtypes[0])
+    if library is None or dtype_name(number.dtype) not in FLOATING:
+        return number
+    return library.xp.astype(number, dtypes[0])
 
 
 def whole(name: str, n: Any, least: int) -> int:

@@ -21,6 +21,12 @@ def in_elements(own_shape: Shape, own_strides: Shape, itemsize: int, ndim: int) 
     return [0] * (ndim - len(own)) + own
 
 
+def span(shape: Shape, strides: Shape, itemsize: int) -> tuple[int, int]:
+    """How many bytes from an array's address its first byte is, and the one after its last; no extent is zero."""
+    steps = [stride * (n - 1) for n, stride in zip(shape, strides, strict=True)]
+    return sum([n for n in steps if n < 0]), itemsize + sum([n for n in steps if n > 0])
+
+
 def coalesce(extents: Sequence[int], strides: Sequence[Shape], alone: int = -1) -> tuple[list[int], list[Shape], int]:
     """The fewest extents and strides (one for each array) of the same elements in the same order, and where among them
     the dimension `alone` is, which is merged with no other; -1 is none."""

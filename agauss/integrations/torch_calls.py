@@ -12,7 +12,7 @@ import numpy as np
 from agauss import options as checks
 from agauss.arrays import NUMPY, is_number
 from agauss.integrations import need
-from agauss.integrations.torch_operators import KINDS, OPERATORS, Options, is_eager
+from agauss.integrations.torch_operators import KINDS, OPERATORS, Options, is_eager, is_watched
 from agauss.keys import Key, as_key
 from agauss.options import BOUND_KINDS, bin_of, check_index, order_of, sizes_of
 from agauss.typing import Bounds, Index, Number
@@ -92,7 +92,7 @@ def as_tensors(
 def _are_plain(names: Sequence[str], values: Sequence[Any], optional: Container[str]) -> bool:
     """Whether these are dense tensors on the CPU, of one dtype and without gradients, and nobody looks on. Most calls
     are of such tensors, and for small ones each further look would take as long as the work."""
-    if torch.compiler.is_compiling() or not is_eager():
+    if not is_eager() or is_watched():
         return False
     dtype, graded = None, torch.is_grad_enabled()
     for name, value in zip(names, values, strict=True):

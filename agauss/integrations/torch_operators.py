@@ -124,7 +124,7 @@ class Operator:
 
     def __call__(self, tensors: Tensors, options: Options) -> Any:
         """The values, with the derivatives that whoever looks on can take."""
-        if _watched() and self.vjp is not None:
+        if is_watched() and self.vjp is not None:
             transformed = _transformed if torch._C._are_functorch_transforms_active() else _apart
             return transformed(self.name, *tensors, *options)
         if torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in tensors]) and _eager(tensors):  # noqa: C419, for speed
@@ -149,26 +149,22 @@ class Operator:
         n, first = len(self.tensors), len(args) - len(Options._fields)
         return args[:n], args[n:first], Options(*args[first:])
 
-    def _primals(self, tensors: Tensors, options: Options) -> list[Any]:
+    def _primals(self, tensors: Tensors, split: int | None) -> list[Any]:
         """The arguments of agauss's function: parameters in the mean's place are taken apart."""
         found = list(tensors)
-        if options.split is not None:
-            found[self.mean : self.mean + 2] = halves(found[self.mean], options.split)
+        if split is not None:
+            found[self.mean : self.mean + 2] = halves(found[self.mean], split)
         return found
 
     def _forward(self, *args: Any) -> Any:
         tensors, _, options = self._parted(args)
         with memory.on_device_of(tensors[0]):
-            primals = self._primals([None if t is None else memory.array_of(t) for t in tensors], options)
-            value = self.function(*primals, **options.given_to(self.function))
-            return tuple(memory.tensor_of(v) for v in value) if len(self.kinds) > 1 else memory.tensor_of(value)
+            return self.at_once(tensors, options.split, options.given_to(self.function))
 
     def at_once(self, tensors: Tensors, split: int | None, given: dict[str, Any]) -> Any:
-        """The values of plain tensors, from what agauss's function is given."""
-        arrays = [None if t is None else memory.array_of(t) for t in tensors]
-        if split is not None:
-            arrays[self.mean : self.mean + 2] = halves(arrays[self.mean], split)
-        value = self.function(*arrays, **given)
+        """The values, from what agauss's function is given beside the tensors' memory."""
+        primals = self._primals([None if t is None else memory.array_of(t) for t in tensors], split)
+        value = self.function(*primals, **given)
         return tuple(memory.tensor_of(v) for v in value) if len(self.kinds) > 1 else memory.tensor_of(value)
 
     def value(self, tensors: Tensors, options: Options) -> Any:
@@ -179,11 +175,11 @@ class Operator:
 
     def plain(self, tensors: Tensors, options: Options) -> Any:
         """agauss's function in the array-API form, every step of which PyTorch knows."""
-        return self.function(*self._primals(tensors, options), **options.given_to(self.function, traced=True))
+        return self.function(*self._primals(tensors, options.split), **options.given_to(self.function, traced=True))
 
     def plain_vjp(self, tensors: Tensors, cotangents: Tensors, options: Options) -> tuple[Any, ...]:
         """The gradients by the tensors that there are, in the array-API form."""
-        primals, cotangent = self._primals(tensors, options), tuple(cotangents)
+        primals, cotangent = self._primals(tensors, options.split), tuple(cotangents)
         options_of_vjp = options.given_to(self.vjp, traced=True)
         found = list(self.vjp(*primals, cotangent=cotangent if len(cotangent) > 1 else cotangent[0], **options_of_vjp))
         if options.split is not None:
@@ -216,7 +212,7 @@ class Operator:
     def _like(self, *args: Any) -> Any:
         """Empty tensors of the shapes and dtypes that _forward gives."""
         tensors, _, options = self._parted(args)
-        given = [t for t in self._primals(tensors, options) if t is not None]
+        given = [t for t in self._primals(tensors, options.split) if t is not None]
         shape, dtype = torch.broadcast_shapes(*[t.shape for t in given]), given[0].dtype
         axes = [axis % len(shape) for axis in options.axis]
         wide = torch.float32 if dtype in HALF else dtype
@@ -235,10 +231,10 @@ class Operator:
         with memory.on_device_of(tensors[0]):
             given = [None if t is None else memory.array_of(t) for t in tensors]
             gradients = [None if a is None else memory.empty_like(a) for a in given]
-            outs = [out for out in self._primals(gradients, options) if out is not None]
+            outs = [out for out in self._primals(gradients, options.split) if out is not None]
             pulled = tuple(memory.array_of(g) for g in cotangents)
             cotangent = pulled if len(self.kinds) > 1 else pulled[0]
-            self.vjp(*self._primals(given, options), cotangent=cotangent, out=outs, **options.given_to(self.vjp))
+            self.vjp(*self._primals(given, options.split), cotangent=cotangent, out=outs, **options.given_to(self.vjp))
             return [memory.tensor_of(g) for g in gradients if g is not None]
 
     def _gradients_like(self, *args: Any) -> list[Tensor]:
@@ -248,7 +244,7 @@ class Operator:
     def _pull(self, ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         tensors, _, options = self._parted(_remembered(ctx))
         args = (*tensors, *gradients, *options)
-        if _watched():
+        if is_watched():
             found = iter(self.plain_vjp(tensors, gradients, options))
         elif _batched(gradients):
             with Expanding():
@@ -368,22 +364,17 @@ def _apart(name: str, *args: Any) -> Any:
 
 
 def is_eager() -> bool:
-    """Whether nobody looks on at all."""
-    return not (torch._C._len_torch_dispatch_stack() or torch.jit.is_tracing() or _watched())
+    """Whether operations are computed as they are called, and no mode sees them."""
+    return not (torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or torch.jit.is_tracing())
 
 
 def _eager(tensors: Tensors) -> bool:
     """Whether none but autograd looks on, so that PyTorch's dispatcher can be passed by: it takes longer than a small
     tensor."""
-    return not (
-        torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack()
-        or torch.jit.is_tracing()
-        or any([t is not None and (type(t) not in KINDS or t.device.type == "meta") for t in tensors])  # noqa: C419
-    )
+    return is_eager() and all([t is None or (type(t) in KINDS and t.device.type != "meta") for t in tensors])  # noqa: C419
 
 
-def _watched() -> bool:
+def is_watched() -> bool:
     """Whether torch.func, batched gradients or forward-mode AD look on."""
     return bool(torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0)
 

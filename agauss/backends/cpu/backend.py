@@ -13,7 +13,7 @@ from agauss.backends.cpu.kernels import Kernel, LoopSpec, kernel
 from agauss.backends.cpu.plans import DISCARDED, INFINITY, Array
 from agauss.backends.cpu.pycall import address, function_of
 from agauss.backends.protocol import DType, Noise, Pass, Shape
-from agauss.backends.strides import row_major
+from agauss.backends.strides import row_major, span
 from agauss.maths.domain import is_calm
 
 forms = pycall.forms
@@ -195,7 +195,10 @@ class Loop(NamedTuple):
             return None
         step, end = self.slot_step, self.first_slot + self.slot_step * len(sources)
         slots = [*range(self.first_slot, end, step), *range(self.sink_slot, self.sink_slot + step * len(sinks), step)]
-        arrays = [(slot, *_span(form)) for slot, form in zip(slots, (*sources, *sinks), strict=True)]
+        arrays = [
+            (slot, dtype.itemsize - 1, *span(shape, strides, dtype.itemsize))
+            for slot, (shape, strides, dtype) in zip(slots, (*sources, *sinks), strict=True)
+        ]
         if self.total is not None:
             arrays.append((descriptor.SUMS, 0, 0, 0))  # it is new, and overlaps nothing
         return function_of(self.kernel, self.template, self.tasks, arrays, len(sources), end != self.sink_slot)
@@ -282,17 +285,6 @@ def _is_free(out: np.ndarray, arrays: Sequence[np.ndarray]) -> bool:
 
 def _form(a: np.ndarray) -> Form:
     return a.shape, a.strides, a.dtype
-
-
-def _span(form: Form) -> tuple[int, int, int]:
-    """The bits that the address of an array must not have, and the bytes before it and from it on that it reaches."""
-    shape, strides, dtype = form
-    steps = [stride * (n - 1) for n, stride in zip(shape, strides, strict=True)]
-    return (
-        dtype.itemsize - 1,
-        sum(step for step in steps if step < 0),
-        sum([dtype.itemsize, *(n for n in steps if n > 0)]),
-    )
 
 
 def row_major_bytes(shape: Shape, dtype: DType) -> Shape:

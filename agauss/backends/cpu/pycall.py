@@ -16,7 +16,7 @@ from agauss.backends.cpu import cache, kernels
 from agauss.backends.cpu.descriptor import SIZE
 from agauss.backends.cpu.pycall_frame import DATA, DTYPE, EXTENTS, MOST_WORDS, NDIM, STRIDES, TYPE
 
-LONG_FROM = 2048  # elements: what takes longer than to give up the GIL and take it again
+LONG_FROM = 2048  # elements from which on a call gives up the GIL
 _FUNCTIONS = (
     "PyBool_FromLong",
     "PyBytes_FromStringAndSize",

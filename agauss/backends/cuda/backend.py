@@ -14,7 +14,7 @@ import numpy as np
 from agauss.backends import steps
 from agauss.backends.cuda.source import HEAD, ITEMSIZE, SHORT_TILE, Spec
 from agauss.backends.protocol import Noise, Pass
-from agauss.backends.strides import coalesce, in_elements, row_major
+from agauss.backends.strides import coalesce, in_elements, row_major, span
 from agauss.maths.domain import is_calm
 from agauss.maths.noise import NORMALS_PER_BLOCK
 from agauss.maths.sums import CHUNK, LANES, TILE
@@ -157,7 +157,8 @@ class Planned:
 
     def __init__(self, backend: Backend, launch: Launch, work: Pass, forms: Sequence[Form]) -> None:
         self._backend, self._launch, self._work = backend, launch, work
-        self._offsets, self._spans = [form[3] for form in forms], list(map(_span, forms))
+        self._offsets = [form[3] for form in forms]
+        self._spans = [span(shape, strides, ITEMSIZE[name]) for shape, strides, name, _ in forms]
 
     def __call__(
         self, arrays: Sequence[Any], words: Sequence[int] = (), outs: Sequence[Any] | None = None
@@ -188,13 +189,6 @@ class Planned:
                 if first < stop and start < end:
                     return True
         return False
-
-
-def _span(form: Form) -> tuple[int, int]:
-    """How many bytes from an array's address its first byte is, and the one after its last."""
-    shape, strides, name, _ = form
-    steps = [stride * (n - 1) for n, stride in zip(shape, strides, strict=True)]
-    return sum([n for n in steps if n < 0]), ITEMSIZE[name] + sum([n for n in steps if n > 0])
 
 
 def _of_noise(noise: Noise | None, shape: Shape) -> tuple[tuple[Shape, int] | None, bool]:

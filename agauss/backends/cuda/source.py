@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import tempfile
 import threading
 from functools import lru_cache
@@ -15,7 +16,6 @@ HERE = Path(__file__).parent
 BEFORE = ("intrinsics.cuh", "coefficients.cuh", "philox.cuh", "mathlib.cuh", "calm.cuh")
 TERMS = ("parts.cuh", "formulas.cuh")
 AFTER = ("kernels.cu",)
-CALM = ("exp", "expm1", "half_expm1x", "infinite")  # what calm.cuh has in the place of mathlib.cuh's
 # Not CuPy's own way to compile, which appends -ftz=true: subnormal numbers would not have a CPU's bits.
 OPTIONS = ("--std=c++20", "--fmad=false")
 ENTRY = "agauss_kernel"
@@ -93,7 +93,8 @@ def library(calm: bool) -> str:
     head = [f"#define HEAD {', '.join(HEAD)}", f"namespace agauss {{ {shared} }}"]
     before, terms, after = (list(map(_file, names)) for names in (BEFORE, TERMS, AFTER))
     if calm:
-        terms = [*[f"#define {name} calm_{name}" for name in CALM], *terms, *[f"#undef {name}" for name in CALM]]
+        names = re.findall(r"auto calm_(\w+)", _file("calm.cuh"))  # in the place of mathlib.cuh's
+        terms = [*[f"#define {name} calm_{name}" for name in names], *terms, *[f"#undef {name}" for name in names]]
     return "\n".join([*head, *before, *terms, *after])
 
 

@@ -283,6 +283,7 @@ def dtype_name(dtype: DType) -> str:
 
 OBSERVATIONS = ("x", "z")
 _SCALARS = (np.float16, np.float32, np.float64)
+HALF = ("float16", "bfloat16")
 SINGLE_OR_DOUBLE = (np.dtype(np.float32), np.dtype(np.float64))  # NumPy's, which most calls come with
 
 
@@ -303,7 +304,7 @@ class Operands:
         """The dtype of sums: float32 or wider."""
         if self.library is NUMPY and self.dtype in SINGLE_OR_DOUBLE:
             return self.dtype
-        return self.library.xp.float32 if dtype_name(self.dtype) in ("float16", "bfloat16") else self.dtype
+        return self.library.xp.float32 if dtype_name(self.dtype) in HALF else self.dtype
 
     @property
     def device(self) -> Device:
@@ -326,7 +327,7 @@ def operands(names: Sequence[str], values: Sequence[Array | Number], parameters:
 
 def _arguments(names: Sequence[str], values: Sequence[Array | Number]) -> Operands:
     first = values[0]
-    if type(first) is np.ndarray and first.dtype in SINGLE_OR_DOUBLE:
+    if type(first) is np.ndarray and (first.dtype in SINGLE_OR_DOUBLE or dtype_name(first.dtype) in HALF):
         shape, dtype = first.shape, first.dtype
         for value in values:
             if type(value) is not np.ndarray or value.dtype is not dtype or value.shape != shape:

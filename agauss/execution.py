@@ -3,7 +3,7 @@
 A call with arrays of known forms needs no check again: its plan is remembered, and filled with their addresses.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from agauss.arrays import (
+    HALF,
     NUMPY,
     PLANNED,
     SINGLE_OR_DOUBLE,
@@ -179,7 +180,7 @@ def pull_back(
     """The gradients by each of the arrays, from a cotangent of each of the operation's values. Its parameters follow
     the arrays."""
     cotangents = (cotangent,) if len(op.results) == 1 else _one_for_each_value(op, cotangent)
-    cotangents = _with_arrays(cotangents, arrays[0])
+    cotangents = _with_arrays(cotangents, arrays[0], op.results.values())
     taken = (*cotangents, *(_taken(op, arrays) if op.parameters else arrays))
     outs = tuple(out) if isinstance(out, (tuple, list)) else None
     known = index is None and (out is None or outs is not None)
@@ -209,7 +210,7 @@ def _one_for_each_value(op: Operation, cotangent: Any) -> tuple[Any, ...]:
 def _taken(op: Operation, arrays: Sequence[Array | Number]) -> Sequence[Array | Number]:
     """The arrays, and after them the parameters, as arrays where these are NumPy's: only arrays can have a plan."""
     n = len(op.arguments)
-    return *arrays[:n], *_with_arrays(tuple(arrays[n:]), arrays[0])
+    return *arrays[:n], *_with_arrays(tuple(arrays[n:]), arrays[0], (Result.WIDE,) * len(arrays[n:]))
 
 
 def _operands(op: Operation, arrays: Sequence[Array | Number]) -> Operands:
@@ -217,15 +218,30 @@ def _operands(op: Operation, arrays: Sequence[Array | Number]) -> Operands:
     return operands(op.arguments, arrays[:n], arrays[n:])
 
 
-def _with_arrays(given: tuple[Array | Number, ...], model: Array) -> tuple[Array | Number, ...]:
-    """Cotangents or parameters in which numbers are arrays, beside NumPy's arrays: so a call with numbers can have a
-    plan."""
-    if model.__class__ is not np.ndarray or model.dtype not in SINGLE_OR_DOUBLE:
+def _with_arrays(
+    given: tuple[Array | Number, ...], model: Array, results: Iterable[Result]
+) -> tuple[Array | Number, ...]:
+    """Cotangents of these results, or parameters, in which numbers are arrays, beside NumPy's arrays: so a call with
+    numbers can have a plan."""
+    if model.__class__ is not np.ndarray:
         return given
     for c in given:
         if c.__class__ is not np.ndarray:
-            return tuple([_constant(c, model.dtype) if is_number(c) else c for c in given])
-    return given
+            break
+    else:
+        return given
+    own = model.dtype
+    if own in SINGLE_OR_DOUBLE:
+        return tuple([_constant(c, own) if is_number(c) else c for c in given])
+    if dtype_name(own) not in HALF:
+        return given
+    wide = np.dtype(np.float32)
+    return tuple(
+        [
+            _constant(c, own if kind is Result.OWN else wide) if is_number(c) else c
+            for c, kind in zip(given, results, strict=True)
+        ]
+    )
 
 
 def _constant(number: Number, dtype: DType) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import ml_dtypes
 import numpy as np
 import pytest
 from processes import run
@@ -53,6 +54,39 @@ def bounded(term, *limits, kind="hard"):
 )
 def test_a_kernel_is_calm_only_where_all_its_exponentials_are_of_bounded_log_variances(given, expected):
     assert is_calm(*given) is expected
+
+
+# Large arrays of a half type are read and written in the loop where they lie together, and otherwise by tiles.
+LARGE = {
+    "one row": lambda a: a.reshape(-1),
+    "rows that end within a vector": lambda a: a.reshape(9, -1)[:, :-3],
+    "rows shorter than a vector": lambda a: a.reshape(-1, 6),
+    "every other column": lambda a: a.reshape(9, -1)[:, ::2],
+    "backwards": lambda a: a.reshape(9, -1)[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+@pytest.mark.parametrize("view", LARGE.values(), ids=LARGE)
+def test_large_arrays_of_a_half_type_give_what_float32_gives_rounded(view, name):
+    half = np.dtype(getattr(ml_dtypes, name, name))
+    numbers = np.random.default_rng(2).standard_normal((3, 9 * 9000)).astype(half)
+    numbers[:, 5], numbers[:, 6], numbers[:, 7] = np.nan, np.inf, 1e-6  # 1e-6 is subnormal in float16
+    mean, logvar, out = map(view, numbers)
+    wide_mean, wide_logvar = mean.astype(np.float32), logvar.astype(np.float32)
+
+    def same(got, expected):
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got.astype(np.float32), expected.astype(np.float32))  # any NaN equals another
+
+    with np.errstate(invalid="ignore"):
+        same(ag.kl(mean, logvar, axis=-1), ag.kl(wide_mean, wide_logvar, axis=-1))
+        z = ag.sample(wide_mean, wide_logvar, rng=1).astype(half)
+        same(ag.sample(mean, logvar, rng=1, out=out), z)
+        by_wide = ag.kl_vjp(wide_mean, wide_logvar, cotangent=0.3, axis=-1)
+        for got, expected in zip(ag.kl_vjp(mean, logvar, cotangent=0.3, axis=-1), by_wide, strict=True):
+            same(got, expected.astype(half))
+        same(ag.sample(mean, logvar, rng=1, out=mean), z)  # which is read before it is written
 
 
 # One element, a vector less one, a tile and three, rows of four, and a row of 40.

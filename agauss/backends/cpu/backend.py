@@ -124,7 +124,7 @@ def _tell(work: Pass, arrays: Sequence[np.ndarray | None], loop: "Loop") -> None
     dtype = "float64" if any(a.dtype == np.float64 for a in given) else "float32"
     steps.step("Numba loops", f"{'map' if work.axes is None else 'row_reduce'} of {work.term.__name__}", dtype, "numpy")
     if any(a.dtype.itemsize == 2 for a in given):
-        steps.note("half precision is turned into float32 a tile of 1,024 elements at a time")
+        steps.note("half precision is turned into float32 as it is read, and back as it is written")
     if any(a.ndim and a.shape[-1] > 1 and a.strides[-1] not in (0, a.itemsize) for a in given):
         steps.note("an array whose last axis is not adjacent in memory is read or written element by element")
     if not loop.parallel:
@@ -245,6 +245,7 @@ def prepare(
         _two(positions),
         _two([position - work.cotangents for position in positions]) if work.cotangents else (-1, -1),
         is_calm(work.term, work.bounds),
+        not double and prod(shape) >= PARALLEL_FROM and any(dtype.itemsize == 2 for _, _, dtype in forms),
         work.summed,
     )
     found = plans.layout_of(shape, axes, tuple(entries), indexed, work.total == compute)
@@ -272,9 +273,7 @@ _STORAGE = {
 
 def _entry(form: Form, buffered: bool = False) -> Array:
     shape, strides, dtype = form
-    storage = _STORAGE[dtype.name]
-    if buffered and storage == descriptor.DIRECT:
-        storage = descriptor.BUFFERED
+    storage = _STORAGE[dtype.name] + descriptor.BUFFERED * buffered
     return shape, strides, dtype.itemsize, storage, -INFINITY, INFINITY
 
 

@@ -22,4 +22,6 @@ It names no dtype but the code of each array's storage, so a kernel exists once 
     EXTENTS,
 ) = range(14)
 ADDRESS, STORAGE, LOW, HIGH, STRIDES = range(5)
-DIRECT, BUFFERED, FLOAT16, BFLOAT16 = range(4)
+# Storage: the computing dtype or a half type, and BUFFERED more where tiles are copied to and from scratch.
+DIRECT, FLOAT16, BFLOAT16 = range(3)
+BUFFERED = 4

@@ -24,6 +24,7 @@ class LoopSpec(NamedTuple):
     bounded: tuple[int, int] = (-1, -1)
     chained: tuple[int, int] = (-1, -1)
     calm: bool = False  # whether the bounds are so near that calm.py will do
+    halves: bool = False  # whether the loop converts half types itself
     summed: int | None = None  # the value that a row-reduce adds up; None is a map
 
 

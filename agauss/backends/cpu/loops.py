@@ -16,6 +16,7 @@ from numba.extending import intrinsic, overload, register_jitable
 from agauss.backends.cpu import calm, mathlib
 from agauss.backends.cpu.descriptor import (
     COLUMNS,
+    DIRECT,
     EXTENTS,
     FINAL,
     HIGH,
@@ -27,6 +28,7 @@ from agauss.backends.cpu.descriptor import (
     STRIDES,
     SUMS,
 )
+from agauss.backends.cpu.halves import pick_stored, put_stored
 from agauss.backends.cpu.mathlib import like
 from agauss.backends.cpu.memory import (
     SCRATCH,
@@ -96,47 +98,49 @@ def array(d, k):
 
 
 @register_jitable
-def loads(d, slots, start, n, base, x):
-    """A pointer for each input."""
-    pointers = repeat(base, slots)
+def loads(d, slots, start, n, base, x, halves):
+    """A pointer for each input, and how it is stored there."""
+    pointers, stored = repeat(base, slots), repeat(np.int64(DIRECT), slots)
     for k in range(len(slots)):
-        pointers = tuple_setitem(pointers, k, load(d, array(d, k), start, n, advance(base, k * SCRATCH), x))
-    return pointers
+        source, storage = load(d, array(d, k), start, n, advance(base, k * SCRATCH), x, halves)
+        pointers, stored = tuple_setitem(pointers, k, source), tuple_setitem(stored, k, storage)
+    return pointers, stored
 
 
 @register_jitable
-def loads_and_noise(d, slots, start, n, base, x):
-    """A pointer for each input, of which the last is noise."""
-    pointers, last = repeat(base, slots), len(slots) - 1
+def loads_and_noise(d, slots, start, n, base, x, halves):
+    """The same where the last input is noise."""
+    pointers, stored, last = repeat(base, slots), repeat(np.int64(DIRECT), slots), len(slots) - 1
     for k in range(last):
-        pointers = tuple_setitem(pointers, k, load(d, array(d, k), start, n, advance(base, k * SCRATCH), x))
+        source, storage = load(d, array(d, k), start, n, advance(base, k * SCRATCH), x, halves)
+        pointers, stored = tuple_setitem(pointers, k, source), tuple_setitem(stored, k, storage)
     scratch, spare = advance(base, last * SCRATCH), advance(base, len(slots) * SCRATCH)
-    return tuple_setitem(pointers, last, load_noise(d, array(d, last), start, n, scratch, spare, x))
+    return tuple_setitem(pointers, last, load_noise(d, array(d, last), start, n, scratch, spare, x)), stored
 
 
-def targets(d, slots, first, start, n, base, x):
-    """A pointer for each output; the first one is array `first`."""
+def targets(d, slots, first, start, n, base, x, halves):
+    """A pointer for each output, and how to store it there; the first one is array `first`."""
 
 
 @overload(targets)
-def _targets(d, slots, first, start, n, base, x):
+def _targets(d, slots, first, start, n, base, x, halves):
     if slots.count == 0:
-        return lambda d, slots, first, start, n, base, x: ()
+        return lambda d, slots, first, start, n, base, x, halves: ((), ())
 
-    def implementation(d, slots, first, start, n, base, x):
-        pointers = repeat(base, slots)
+    def implementation(d, slots, first, start, n, base, x, halves):
+        pointers, stored = repeat(base, slots), repeat(np.int64(DIRECT), slots)
         for k in range(len(slots)):
-            scratch = advance(base, k * SCRATCH)
-            pointers = tuple_setitem(pointers, k, target(d, array(d, first + k), start, n, scratch, x))
-        return pointers
+            sink, storage = target(d, array(d, first + k), start, n, advance(base, k * SCRATCH), x, halves)
+            pointers, stored = tuple_setitem(pointers, k, sink), tuple_setitem(stored, k, storage)
+        return pointers, stored
 
     return implementation
 
 
 @register_jitable
-def stores(d, slots, first, start, n, base, x):
+def stores(d, slots, first, start, n, base, x, halves):
     for k in range(len(slots)):
-        store(d, array(d, first + k), start, n, advance(base, k * SCRATCH), x)
+        store(d, array(d, first + k), start, n, advance(base, k * SCRATCH), x, halves)
 
 
 @register_jitable
@@ -302,7 +306,7 @@ def make_loop(name, spec):
     ins, outs, n_in, zero = tuple(range(spec.inputs)), tuple(range(spec.outputs)), spec.inputs, spec.dtype(0)
     evaluate, bounded, summed = evaluator(spec), spec.bounded, spec.summed
     inputs = loads_and_noise if spec.noisy else loads
-    span = tile_span if summed is None else row_span
+    span, halves = tile_span if summed is None else row_span, spec.halves
 
     def loop(d, begin, end):
         in_base, out_base = scratch_for((*ins, 0), zero), scratch_for((*outs, 0), zero)
@@ -313,16 +317,20 @@ def make_loop(name, spec):
             total = 0.0
             for start in range(first, last, TILE):
                 n = min(TILE, last - start)
-                sources = inputs(d, ins, start, n, in_base, zero)
-                sinks = targets(d, outs, n_in, start, n, out_base, zero)
+                sources, sources_stored = inputs(d, ins, start, n, in_base, zero, halves)
+                sinks, sinks_stored = targets(d, outs, n_in, start, n, out_base, zero, halves)
                 last_vector = max(0, n - width)
                 for i in range(0, n, width):
                     at = min(i, last_vector)  # some elements twice, where vectors do not fit evenly
-                    values = evaluate(pick(sources, at, width), limit)
-                    put(sinks, at, values)
+                    if halves:
+                        values = evaluate(pick_stored(sources, sources_stored, at, width), limit)
+                        put_stored(sinks, sinks_stored, at, values)
+                    else:
+                        values = evaluate(pick(sources, at, width), limit)
+                        put(sinks, at, values)
                     if summed is not None:
                         put_vector(summands, at, values[summed])
-                stores(d, outs, n_in, start, n, out_base, zero)
+                stores(d, outs, n_in, start, n, out_base, zero, halves)
                 if summed is not None and not short:
                     total += tile_sum(summands, n)
             if summed is not None:

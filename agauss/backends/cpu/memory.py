@@ -20,7 +20,8 @@ from agauss.backends.cpu.descriptor import (
     STORAGE,
     STRIDES,
 )
-from agauss.backends.cpu.mathlib import like
+from agauss.backends.cpu.halves import read, write
+from agauss.backends.cpu.mathlib import inlined, like
 from agauss.backends.cpu.vectors import BYTES, Vector, put_vector, vector_at, vector_pointer
 from agauss.maths.sums import TILE
 
@@ -107,53 +108,6 @@ def float_of_bits(typing_context, bits, x):
     return x(types.int64, x), codegen
 
 
-@intrinsic
-def load_half(typing_context, address, i):
-    def codegen(context, builder, signature, args):
-        base = builder.inttoptr(args[0], ir.HalfType().as_pointer())
-        return builder.fpext(builder.load(builder.gep(base, [args[1]])), ir.FloatType())
-
-    return types.float32(types.int64, types.int64), codegen
-
-
-@intrinsic
-def store_half(typing_context, address, i, value):
-    def codegen(context, builder, signature, args):
-        base = builder.inttoptr(args[0], ir.HalfType().as_pointer())
-        builder.store(builder.fptrunc(args[2], ir.HalfType()), builder.gep(base, [args[1]]))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.float32), codegen
-
-
-@intrinsic
-def load_bfloat16(typing_context, address, i):
-    def codegen(context, builder, signature, args):
-        i16, i32 = ir.IntType(16), ir.IntType(32)
-        bits = builder.load(builder.gep(builder.inttoptr(args[0], i16.as_pointer()), [args[1]]))
-        return builder.bitcast(builder.shl(builder.zext(bits, i32), ir.Constant(i32, 16)), ir.FloatType())
-
-    return types.float32(types.int64, types.int64), codegen
-
-
-@intrinsic
-def store_bfloat16(typing_context, address, i, value):
-    """Round to nearest, ties to even; NaN stays a quiet NaN."""
-
-    def codegen(context, builder, signature, args):
-        i16, i32 = ir.IntType(16), ir.IntType(32)
-        bits = builder.bitcast(args[2], i32)
-        odd = builder.and_(builder.lshr(bits, ir.Constant(i32, 16)), ir.Constant(i32, 1))
-        rounded = builder.add(bits, builder.add(odd, ir.Constant(i32, 0x7FFF)))
-        quiet = builder.or_(bits, ir.Constant(i32, 0x400000))
-        bits = builder.select(builder.fcmp_unordered("uno", args[2], args[2]), quiet, rounded)
-        half = builder.trunc(builder.lshr(bits, ir.Constant(i32, 16)), i16)
-        builder.store(half, builder.gep(builder.inttoptr(args[0], i16.as_pointer()), [args[1]]))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.float32), codegen
-
-
 @register_jitable
 def offset(d, array, row):
     """Where a row of the innermost dimension begins, in elements from the array's address."""
@@ -172,11 +126,22 @@ def offset(d, array, row):
     return result
 
 
+@inlined
+def place(d, array, row, i, x):
+    """A pointer to what stands i elements after a row's first; of x's dtype, whatever is stored there."""
+    i += offset(d, array, row)
+    if d[array + STORAGE] % BUFFERED == DIRECT:
+        return advance(pointer(d[array + ADDRESS], x), i)
+    return pointer(d[array + ADDRESS] + 2 * i, x)
+
+
 @register_jitable
-def lies_together(d, array, column, n):
-    """Whether n elements from a column on are adjacent, and of the computing dtype, so that they need no copy."""
+def lies_together(d, array, column, n, halves):
+    """Whether n elements from a column on are adjacent, and of the computing dtype, so that they need no copy; or of a
+    half type, where `halves` says that the loop converts them."""
     inner, last = d[EXTENTS + d[NDIM] - 1], array + STRIDES + d[NDIM] - 1
-    if d[array + STORAGE] != DIRECT or d[last] != 1 or n < WIDEST:
+    storage = d[array + STORAGE]
+    if storage >= BUFFERED or (storage != DIRECT and not halves) or d[last] != 1 or n < WIDEST:
         return False
     return column + n <= inner or (d[NDIM] == 2 and d[last - 1] == inner)
 
@@ -186,7 +151,7 @@ def has_short_rows(d, array, column, n):
     """Whether elements are whole rows of an array of two dimensions, so short that a loop for each would cost more."""
     inner = d[EXTENTS + d[NDIM] - 1]
     short = d[NDIM] == 2 and inner <= NARROW and column == 0 and n % inner == 0
-    return short and d[array + STORAGE] <= BUFFERED
+    return short and d[array + STORAGE] % BUFFERED == DIRECT
 
 
 @register_jitable
@@ -207,98 +172,87 @@ def copy_by_columns(source, source_row, source_column, sink, sink_row, sink_colu
 
 
 @register_jitable
-def element(address, i, storage, x):
-    if storage == FLOAT16:
-        return like(load_half(address, i), x)
-    if storage == BFLOAT16:
-        return like(load_bfloat16(address, i), x)
-    return pointer(address, x)[i]
-
-
-@register_jitable
-def load(d, array, start, n, scratch, x):
-    """A pointer to elements start ... start + n - 1 of an array, in x's dtype: where they lie, or copied to scratch.
+def load(d, array, start, n, scratch, x, halves):
+    """A pointer to elements start ... start + n - 1 of an array, and how they are stored there: where they lie, or
+    copied to scratch in x's dtype.
 
     Scratch has room for a whole vector where there are fewer elements.
     """
     inner = d[EXTENTS + d[NDIM] - 1]
     stride = d[array + STRIDES + d[NDIM] - 1]
-    address, storage = d[array + ADDRESS], d[array + STORAGE]
+    storage = d[array + STORAGE] % BUFFERED
     row = start // inner
     column = start - row * inner
-    if lies_together(d, array, column, n):
-        return advance(pointer(address, x), offset(d, array, row) + column)
+    if lies_together(d, array, column, n, halves):
+        return place(d, array, row, column, x), storage
     if has_short_rows(d, array, column, n):
-        source = advance(pointer(address, x), offset(d, array, row))
-        copy_by_columns(source, d[array + STRIDES], stride, scratch, inner, 1, inner, n // inner)
-        return scratch
+        copy_by_columns(place(d, array, row, 0, x), d[array + STRIDES], stride, scratch, inner, 1, inner, n // inner)
+        return scratch, DIRECT
     done = 0
     while done < n:
         run = min(inner - column, n - done)
-        base = offset(d, array, row) + column * stride
+        source, sink = place(d, array, row, column * stride, x), advance(scratch, done)
         if stride == 0:
-            repeated = element(address, base, storage, x)
+            repeated = read(source, 0, storage, x)
             for i in range(run):
-                scratch[done + i] = repeated
+                sink[i] = repeated
         elif storage == FLOAT16:
             for i in range(run):
-                scratch[done + i] = load_half(address, base + i * stride)
+                sink[i] = read(source, i * stride, FLOAT16, x)
         elif storage == BFLOAT16:
             for i in range(run):
-                scratch[done + i] = load_bfloat16(address, base + i * stride)
+                sink[i] = read(source, i * stride, BFLOAT16, x)
+        elif stride == 1:
+            for i in range(run):
+                sink[i] = source[i]
         else:
-            source = advance(pointer(address, x), base)
-            if stride == 1:
-                for i in range(run):
-                    scratch[done + i] = source[i]
-            else:
-                for i in range(run):
-                    scratch[done + i] = source[i * stride]
+            for i in range(run):
+                sink[i] = source[i * stride]
         done += run
         row += 1
         column = 0
-    return scratch
+    return scratch, DIRECT
 
 
-@register_jitable
-def target(d, array, start, n, scratch, x):
-    """A pointer to compute elements start ... of an output into: the array itself, or scratch for `store` to copy."""
+@inlined
+def target(d, array, start, n, scratch, x, halves):
+    """A pointer to compute elements start ... of an output into, and how to store them there: the array itself, or
+    scratch for `store` to copy."""
     inner = d[EXTENTS + d[NDIM] - 1]
+    storage = d[array + STORAGE] % BUFFERED
     row = start // inner
     column = start - row * inner
-    if lies_together(d, array, column, n):
-        return advance(pointer(d[array + ADDRESS], x), offset(d, array, row) + column)
-    return scratch
+    if lies_together(d, array, column, n, halves):
+        return place(d, array, row, column, x), storage
+    return scratch, DIRECT
 
 
 @register_jitable
-def store(d, array, start, n, scratch, x):
+def store(d, array, start, n, scratch, x, halves):
     """Copy scratch to elements start ... start + n - 1 of an output, unless `target` gave the array itself."""
     inner = d[EXTENTS + d[NDIM] - 1]
     stride = d[array + STRIDES + d[NDIM] - 1]
-    address, storage = d[array + ADDRESS], d[array + STORAGE]
+    storage = d[array + STORAGE] % BUFFERED
     row = start // inner
     column = start - row * inner
-    if address == 0 or lies_together(d, array, column, n):
+    if d[array + ADDRESS] == 0 or lies_together(d, array, column, n, halves):
         return
     if has_short_rows(d, array, column, n):
-        sink = advance(pointer(address, x), offset(d, array, row))
-        copy_by_columns(scratch, inner, 1, sink, d[array + STRIDES], stride, inner, n // inner)
+        copy_by_columns(scratch, inner, 1, place(d, array, row, 0, x), d[array + STRIDES], stride, inner, n // inner)
         return
     done = 0
     while done < n:
         run = min(inner - column, n - done)
-        base = offset(d, array, row) + column * stride
+        sink, source = place(d, array, row, column * stride, x), advance(scratch, done)
         if storage == FLOAT16:
             for i in range(run):
-                store_half(address, base + i * stride, scratch[done + i])
+                write(sink, i * stride, FLOAT16, source[i])
         elif storage == BFLOAT16:
             for i in range(run):
-                store_bfloat16(address, base + i * stride, scratch[done + i])
+                write(sink, i * stride, BFLOAT16, source[i])
         else:
-            sink = advance(pointer(address, x), base)
             for i in range(run):
-                sink[i * stride] = scratch[done + i]
+                sink[i * stride] = source[i]
         done += run
         row += 1
         column = 0

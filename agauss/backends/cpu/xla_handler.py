@@ -8,9 +8,11 @@ from llvmlite import ir
 from numba import cfunc, types
 from numba.extending import intrinsic, register_jitable
 
+from agauss.backends.cpu.descriptor import BFLOAT16, FLOAT16
+from agauss.backends.cpu.halves import write
 from agauss.backends.cpu.loops import call
 from agauss.backends.cpu.machine import half_word, named, put, stack, word
-from agauss.backends.cpu.memory import pointer, store_bfloat16, store_half
+from agauss.backends.cpu.memory import pointer
 from agauss.backends.cpu.xla_frame import (
     ADDRESS,
     ADVISE,
@@ -281,9 +283,9 @@ def add_up(sums, total, rows, partials, kind):
         elif kind == 3:
             pointer(total, 0)[row] = np.int64(s[first])
         elif kind == 4:
-            store_half(total, row, to_odd(s[first]))
+            write(pointer(total, np.float32(0)), row, FLOAT16, to_odd(s[first]))
         else:
-            store_bfloat16(total, row, np.float32(s[first]))
+            write(pointer(total, np.float32(0)), row, BFLOAT16, np.float32(s[first]))
 
 
 def make_handler(name):

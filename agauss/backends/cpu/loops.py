@@ -9,7 +9,6 @@ from types import FunctionType
 import numpy as np
 from llvmlite import ir
 from numba import cfunc, prange, types
-from numba.core import cgutils
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import intrinsic, overload, register_jitable
 
@@ -214,33 +213,36 @@ def row_span(d, task):
 
 
 @register_jitable
-def tile_sum(values, n):
-    """The sum of the values of a tile, whose memory is overwritten up to a whole number of lanes."""
-    blocks = (n + LANES - 1) // LANES
-    for i in range(n, blocks * LANES):
-        values[i] = 0
-    return lane_sum(values, blocks)
+def add_to(lanes, i, vector, x):
+    """Add a vector to the lanes from i on."""
+    put_vector(lanes, i, vector_at(lanes, i, width_of(x)) + vector)
+
+
+@register_jitable
+def add_rest(lanes, summands, n, x):
+    """Add the last summands of a tile, which fill no vector. Memory behind them is overwritten."""
+    width = width_of(x)
+    whole = n // width * width
+    if whole < n:
+        for i in range(n, whole + width):
+            summands[i] = 0
+        add_to(lanes, whole % LANES, vector_at(summands, whole, width), x)
 
 
 @intrinsic
-def lane_sum(typing_context, values, blocks):
-    """The sum of blocks of LANES values: each lane's, and then the lanes in float64, by halves."""
+def lane_sum(typing_context, lanes):
+    """The sum of the lanes, in float64 and by halves, which leaves them 0."""
 
     def codegen(context, builder, signature, args):
-        number = context.get_data_type(values.dtype)
-        lanes = ir.VectorType(number, LANES)
-        blocks_of_values = builder.bitcast(args[0], lanes.as_pointer())
-        partial = cgutils.alloca_once(builder, lanes)
-        builder.store(ir.Constant(lanes, None), partial)
-        with cgutils.for_range(builder, args[1]) as loop:
-            block = builder.load(builder.gep(blocks_of_values, [loop.index]), align=values.dtype.bitwidth // 8)
-            builder.store(builder.fadd(builder.load(partial), block), partial)
-        total = builder.load(partial)
-        if values.dtype.bitwidth < 64:
+        of = ir.VectorType(context.get_data_type(lanes.dtype), LANES)
+        place, align = builder.bitcast(args[0], of.as_pointer()), lanes.dtype.bitwidth // 8
+        total = builder.load(place, align=align)
+        builder.store(ir.Constant(of, None), place, align=align)
+        if lanes.dtype.bitwidth < 64:
             total = builder.fpext(total, ir.VectorType(ir.DoubleType(), LANES))
         return sum_by_halves(builder, total, LANES)
 
-    return types.float64(values, types.int64), codegen
+    return types.float64(lanes), codegen
 
 
 @register_jitable
@@ -311,7 +313,9 @@ def make_loop(name, spec):
     def loop(d, begin, end):
         in_base, out_base = scratch_for((*ins, 0), zero), scratch_for((*outs, 0), zero)
         summands, limit = scratch_for((0,), zero), limits(d, bounded, zero)
-        short, width = d[COLUMNS] < LANES, width_of(zero)
+        short, width, lanes = d[COLUMNS] < LANES, width_of(zero), scratch_for((0,), zero)
+        for i in range(LANES):
+            lanes[i] = 0
         for task in range(begin, end):
             first, last = span(d, task)
             total = 0.0
@@ -329,10 +333,14 @@ def make_loop(name, spec):
                         values = evaluate(pick(sources, at, width), limit)
                         put(sinks, at, values)
                     if summed is not None:
-                        put_vector(summands, at, values[summed])
+                        if i + width <= n and not short:
+                            add_to(lanes, i % LANES, values[summed], zero)
+                        else:
+                            put_vector(summands, at, values[summed])
                 stores(d, outs, n_in, start, n, out_base, zero, halves)
                 if summed is not None and not short:
-                    total += tile_sum(summands, n)
+                    add_rest(lanes, summands, n, zero)
+                    total += lane_sum(lanes)
             if summed is not None:
                 if short:
                     put_short_sums(d, task, summands, last - first, zero)

@@ -22,20 +22,21 @@ def blocks(page):
     return re.findall(r"^```python\n(.*?)^```", NOT_RUN.sub("", page.read_text()), re.DOTALL | re.MULTILINE)
 
 
-def imported(page):
-    """The packages that the blocks import, at the start of a line."""
-    return set(re.findall(r"^(?:from|import) (\w+)", "\n".join(blocks(page)), re.MULTILINE))
+def missing(block):
+    """The packages that a block imports, at the start of a line, and that are not installed."""
+    names = set(re.findall(r"^(?:from|import) (\w+)", block, re.MULTILINE))
+    return {name for name in names if find_spec(name) is None}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
-    missing = [name for name in imported(page) if find_spec(name) is None]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
+    """All of them, or where a package is missing those before its first use."""
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}
     for block in blocks(page):
+        if missing(block):
+            pytest.skip(f"not installed: {', '.join(sorted(missing(block)))}")
         exec(compile(block, page.name, "exec"), names)
 
 

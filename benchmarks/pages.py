@@ -248,14 +248,14 @@ def plots(results: dict[str, Any], folder: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "agauss"  # the same file for the same figures
+    matplotlib.rc_file(Path(__file__).parents[1] / "docs" / "gallery" / "matplotlibrc")
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     for place, (work, found) in zip(axes, results["sizes"].items(), strict=True):
         sizes = [int(np.prod([int(n) for n in size.split("x")])) for size in found]
         for name in ["ours", *SWEEP[work]]:
-            style = {"ours": {"lw": 2.5, "color": "k"}, "floor": {"ls": ":", "color": "gray"}}.get(name, {"lw": 1})
+            style = {"ours": {"lw": 2.5}, "floor": {"ls": ":", "color": "gray"}}.get(name, {"lw": 1})
             place.loglog(sizes, [seconds[name] for seconds in found.values()], label=name, **style)
         place.set(title=f"{work}, float32", xlabel="parameters", ylabel="seconds")
         place.legend()
@@ -275,6 +275,7 @@ def plots(results: dict[str, Any], folder: Path) -> None:
     names = list(results["step"])
     bars = place.barh(names, [results["step"][name] * 1e3 for name in names])
     place.bar_label(bars, fmt="%.1f", padding=3)
+    place.margins(x=0.1)  # for the label of the longest
     place.invert_yaxis()
     place.set(xlabel=f"ms a step: sample, KL and gradient, float32, {MAIN}")
     save(figure, folder / "performance-step.svg")

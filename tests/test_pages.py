@@ -15,6 +15,7 @@ FOLDERS = (ROOT / "docs", ROOT / "docs" / "coming-from", ROOT / "docs" / "guides
 PAGES = [page for folder in FOLDERS for page in sorted(folder.glob("*.md")) if f"docs/{page.name}" not in IGNORED]
 OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "examples/README.md")
 TEXTS = [*(ROOT / name for name in OUTSIDE), *PAGES]
+PICTURES = sorted([*(ROOT / "docs").glob("*.??g"), *(ROOT / "docs" / "gallery").glob("*.png")])
 NOT_RUN = re.compile(r"<!-- not run[^>]*-->\n```python\n.*?```", re.DOTALL)
 
 
@@ -65,3 +66,13 @@ def test_the_page_on_installing_names_every_extra():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     first = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "install.md").read_text(), re.MULTILINE)
     assert sorted(re.findall(r"`([^`]+)`", " ".join(first))) == sorted(extras)
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_picture_has_no_ground_of_its_own(picture):
+    """So that it reads where pages are dark, too: docs/gallery/matplotlibrc."""
+    if picture.suffix == ".svg":
+        assert not re.search("#(ffffff|000000)", picture.read_text())
+    else:
+        imread = pytest.importorskip("matplotlib.image").imread
+        assert imread(picture)[0, 0, 3] == 0

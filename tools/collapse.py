@@ -7,6 +7,7 @@ Each row is trained on scikit-learn's digits as `agauss demo` trains them, with 
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
@@ -15,7 +16,7 @@ import agauss as ag
 from agauss import vae
 from agauss.cli import training
 
-PICTURE = Path(__file__).parents[1] / "docs" / "collapse.png"
+DOCS = Path(__file__).parents[1] / "docs"
 SEEDS, EPOCHS, LATENTS = (0, 1, 2), 40, 16
 PANELS = {  # a title, the learning rate, and each run's name, objective, beta and floor
     "Too large a beta": (
@@ -56,6 +57,7 @@ def trained(name, beta, floor, rate, seed):
 
 
 def main():
+    matplotlib.rc_file(DOCS / "gallery" / "matplotlibrc")
     figure = Figure(figsize=(9.5, 6), layout="constrained")
     print("| learning rate | trained | held-out ELBO, nats | KL, nats | active latents of 16 | collapsed |")
     print("|---|---|---|---|---|---|")
@@ -80,7 +82,7 @@ def main():
         for axes in row:
             axes.spines[["top", "right"]].set_visible(False)
             axes.title.set_fontsize("medium")
-    figure.savefig(PICTURE, dpi=80)
+    figure.savefig(DOCS / "collapse.png", dpi=80)
 
 
 if __name__ == "__main__":

@@ -174,21 +174,20 @@ def errors(panel):
 def draw(axes, panel):
     found, envelope = errors(panel)
     middles = (panel.edges[:-1] + panel.edges[1:]) / 2
-    axes.fill_between(
-        middles, panel.bottom, envelope.astype(float), color="0.88", lw=0, label="half an ulp of each argument"
-    )
+    grey = {"color": "0.5", "alpha": 0.25, "lw": 0}
+    axes.fill_between(middles, panel.bottom, envelope.astype(float), label="half an ulp of each argument", **grey)
     for (name, off), style in zip(found.items(), ("-", "--", ":"), strict=False):
         axes.plot(middles, np.minimum(off.astype(float), 2 * TOP), style, label=name, lw=1.5)
         print(f"{panel.title}: {name}: {np.median(off):.3g} in the median bin, {off.max():.3g} at most")
-    axes.axhline(2.0 ** (ml_dtypes.finfo(panel.dtype).nmant + 1), color="0.3", ls=(0, (1, 3)), lw=1)
+    axes.axhline(2.0 ** (ml_dtypes.finfo(panel.dtype).nmant + 1), color="0.5", ls=(0, (1, 3)), lw=1)
     axes.set(title=panel.title, xlabel=panel.label, ylabel=f"error, ulp of {panel.dtype}", yscale="log")
     axes.set(ylim=(panel.bottom, TOP), xlim=middles[[0, -1]], xscale="log" if panel.label == "|logvar|" else "linear")
-    axes.legend(frameon=False, fontsize="small", loc="upper right")
+    axes.legend(fontsize="small", loc="upper right")
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def main():
-    matplotlib.rcParams["svg.hashsalt"] = "agauss"  # the same file for the same errors
+    matplotlib.rc_file(ROOT / "docs" / "gallery" / "matplotlibrc")
     for name, panels in FIGURES.items():
         figure = Figure(figsize=(10, 4), layout="constrained")
         for axes, panel in zip(figure.subplots(1, 2), panels, strict=True):

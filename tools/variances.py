@@ -8,13 +8,14 @@ itself. Each estimate is a datum of its own, so that all are one call.
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 import agauss as ag
 from agauss import vae
 
-PICTURE = Path(__file__).parents[1] / "docs" / "estimators.png"
+DOCS = Path(__file__).parents[1] / "docs"
 SAMPLES = (4, 64)
 DRAWS, VAR = 20_000, 0.3
 KEY = ag.random.Key(2026)
@@ -58,17 +59,18 @@ def variances():
 
 
 def draw(rows):
+    matplotlib.rc_file(DOCS / "gallery" / "matplotlibrc")
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots()
     for samples, style in zip(SAMPLES, "os", strict=True):
         found = {f"{bound}: {name}": one for bound, name, k, one, _ in rows if k == samples}
         axes.semilogx(list(found.values()), list(found), style, label=f"{samples} samples")
     axes.invert_yaxis()
-    axes.grid(axis="y", color="0.9")
+    axes.grid(axis="y")
     axes.set(xlabel="variance of the gradient with respect to the mean, q beside the posterior")
-    axes.legend(frameon=False)
+    axes.legend()
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(PICTURE, dpi=80)
+    figure.savefig(DOCS / "estimators.png", dpi=80)
 
 
 def main():

@@ -241,7 +241,7 @@ def _draw(
 
     learning.plot(curve, color="C0", label="VAE: ELBO")
     for value, style, label in zip(baselines, ("--", ":"), ("binomial", "histogram"), strict=True):
-        learning.axhline(value, color="0.4", linestyle=style, label=f"no latents: a {label} for each pixel")
+        learning.axhline(value, color="0.5", linestyle=style, label=f"no latents: a {label} for each pixel")
     learning.set(
         xlabel="epoch", ylabel="nats per digit", title=f"Held-out ELBO: {curve[0]:.1f} to {curve[-1]:.1f} nats"
     )

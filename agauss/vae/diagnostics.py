@@ -275,7 +275,7 @@ class Diagnostics:
         kl, active = found.kl.ravel()[order], found.active.ravel()[order]
         edges = np.arange(kl.size + 1) + 0.5
         axes.stairs(np.where(active, kl, 0.0), edges, fill=True, color="C0", label=f"active: {found.active_units}")
-        axes.stairs(kl, edges, color="0.4", label=f"all: {kl.size}")
+        axes.stairs(kl, edges, color="0.5", label=f"all: {kl.size}")
         axes.set(xlabel="latent, sorted", ylabel="KL, nats", title=fill(found.verdict, 70))
         axes.legend(frameon=False)
         return axes

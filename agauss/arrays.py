@@ -339,7 +339,7 @@ def _arguments(names: Sequence[str], values: Sequence[Array | Number]) -> Operan
 def _operands(names: Sequence[str], values: Sequence[Array | Number]) -> Operands:
     library: Library | None = None
     model: Array = None
-    for name, value in _x_last(names, values):
+    for name, value in x_last(names, values):
         if is_number(value):
             continue
         found = library_of(value)
@@ -361,11 +361,11 @@ def _operands(names: Sequence[str], values: Sequence[Array | Number]) -> Operand
         with np.errstate(all="ignore"):
             return Operands(NUMPY, [np.asarray(real(value), dtype=dtype) for value in values], ())
     arrays: list[Array] = [like(value, library, model) if is_number(value) else value for value in values]
-    ordered, shapes = zip(*_x_last(names, [tuple(a.shape) for a in arrays]), strict=True)
+    ordered, shapes = zip(*x_last(names, [tuple(a.shape) for a in arrays]), strict=True)
     return Operands(library, arrays, broadcast(ordered, shapes))
 
 
-def _x_last(names: Sequence[str], values: Sequence[Any]) -> list[tuple[str, Any]]:
+def x_last(names: Sequence[str], values: Sequence[Any]) -> list[tuple[str, Any]]:
     """Names and values in the order in which they are checked: it is the Gaussian that says what x, or z, must be."""
     pairs = list(zip(names, values, strict=True))
     return [*pairs[1:], pairs[0]] if names[0] in OBSERVATIONS else pairs

@@ -145,7 +145,7 @@ class DiagonalGaussianDistribution(Generic[Array]):
         >>> q.std.round(4)
         array([[0.6932]])
         """
-        if second not in SECONDS:
+        if not isinstance(second, str) or second not in SECONDS:
             names = ", ".join(f'"{name}"' for name in SECONDS[:-1])
             raise ValueError(f'second must be {names} or "{SECONDS[-1]}"; got {second!r}')
         if not is_number(floor):
@@ -243,11 +243,16 @@ class DiagonalGaussianDistribution(Generic[Array]):
             kind = f"{type(other).__module__}.{type(other).__qualname__}".removeprefix("builtins.")
             raise TypeError(f"other must be None or a DiagonalGaussianDistribution of agauss; got {kind}")
         if self.deterministic and not other.deterministic:
-            return self._summed(operands(("mean", "mean2"), (self._mean, other._mean)), self.event_axes, 0.0)
+            return self._summed(operands(("mean", "other"), (self._mean, other._mean)), self.event_axes, 0.0)
         # A point has a log-variance of -inf, which no bound may lift.
         mine, bounds = (-float("inf"), None) if self.deterministic else (self._logvar, self.bounds)
         others, bounds2 = (-float("inf"), None) if other.deterministic else (other._logvar, other.bounds)
-        return self._ops.kl(self._mean, mine, other._mean, others, axis=self.event_axes, bounds=bounds, bounds2=bounds2)
+        try:
+            return self._ops.kl(
+                self._mean, mine, other._mean, others, axis=self.event_axes, bounds=bounds, bounds2=bounds2
+            )
+        except (TypeError, ValueError) as error:
+            raise renamed(error, mean2="other", logvar2="other") from None
 
     def nll(self, sample: Array | Number, dims: int | Sequence[int] | None = None) -> Array:
         """Negative log-likelihood of a sample, summed over ``dims``, the event axes by default; see ``agauss.nll``.
@@ -261,12 +266,15 @@ class DiagonalGaussianDistribution(Generic[Array]):
         >>> q.nll(q.sample(rng=7, sample_shape=5)).shape
         (5, 2)
         """
-        axes = self.event_axes
-        if dims is not None:
-            axes = axes_of(dims, len(operands(("x", "mean"), (sample, self._mean)).shape), "dims")
+        try:
+            return self._nll(sample, self.event_axes if dims is None else dims)
+        except (TypeError, ValueError) as error:
+            raise renamed(error, x="sample", axis="dims") from None
+
+    def _nll(self, x: Array | Number, axis: Axis) -> Array:
         if self.deterministic:
-            return self._summed(operands(("x", "mean"), (sample, self._mean)), axes, 0.0)
-        return self._ops.nll(sample, self._mean, self._logvar, axis=axes, bounds=self.bounds)
+            return self._summed(operands(("x", "mean"), (x, self._mean)), axis, 0.0)
+        return self._ops.nll(x, self._mean, self._logvar, axis=axis, bounds=self.bounds)
 
     def log_prob(self, x: Array | Number) -> Array:
         """Log-density at x, summed over the event axes: ``-nll(x)``.
@@ -278,7 +286,7 @@ class DiagonalGaussianDistribution(Generic[Array]):
         array([-1.83787707])
         """
         if self.deterministic:
-            return self.nll(x)
+            return self._nll(x, self.event_axes)
         return self._ops.log_prob(x, self._mean, self._logvar, axis=self.event_axes, bounds=self.bounds)
 
     def entropy(self) -> Array:
@@ -395,6 +403,13 @@ class DiracDistribution(Generic[Array]):
 
     def __repr__(self) -> str:
         return f"DiracDistribution(shape={tuple(self.value.shape)}, dtype={dtype_name(self.value.dtype)})"
+
+
+def renamed(error: TypeError | ValueError, **names: str) -> TypeError | ValueError:
+    """The error of a function, which begins with an argument's name, with the name that a method has for it."""
+    name, _, rest = str(error).partition(" ")
+    known = name in names and type(error) in (TypeError, ValueError)
+    return type(error)(f"{names[name]} {rest}") if known else error
 
 
 @remembered

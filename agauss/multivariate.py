@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, Self
 import numpy as np
 
 from agauss import full_covariance as maths
-from agauss.arrays import NUMPY, Library, Operands, broadcast_two, dtype_name, is_number, kind_of, library_of, operands
+from agauss.arrays import NUMPY, Library, Operands, broadcast_two, dtype_name, kind_of, library_of, operands
 from agauss.backends.protocol import DType, Shape
 from agauss.distributions import DiagonalGaussianDistribution
 from agauss.execution import cotangent_for, draws, value
@@ -409,7 +409,7 @@ def _with_matrices(mean: Any, name: str, matrices: AnyArray) -> Operands:
     shape = tuple(matrices.shape)
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise ValueError(f"{name} must have shape (..., D, D); got {shape}")
-    rows, own = mean, () if is_number(mean) else tuple(getattr(mean, "shape", ()))
+    rows, own = mean, () if library_of(mean) is None else tuple(mean.shape)
     if own:
         rows = mean[..., None]
         joined = broadcast_two(own, shape[:-1])

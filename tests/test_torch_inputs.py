@@ -61,7 +61,7 @@ def test_a_list_of_generators_is_one_for_each_sample():
     whole = Q(p).sample(generators)
     for k in range(3):
         assert torch.equal(Q(p[k : k + 1]).sample(torch.Generator().manual_seed(k)), whole[k : k + 1])
-    with pytest.raises(ValueError, match="generator must be one, or one for each of 3 samples; got 2"):
+    with pytest.raises(ValueError, match="rng must be one generator, or one for each of 3 samples; got 2"):
         Q(p).sample(generators[:2])
 
 

@@ -185,7 +185,7 @@ def test_autocast_may_mix_dtypes():
         assert torch.equal(nll, Q(p.float()).nll(x))
         (z.float().sum() + kl.sum() + nll.sum()).backward()
     assert torch.isfinite(lin.weight.grad).all()
-    with pytest.raises(TypeError, match="x must have the dtype of mean, bfloat16; got float32"):
+    with pytest.raises(TypeError, match="sample must have the dtype of mean, bfloat16; got float32"):
         Q(p.detach()).nll(x)
 
 

@@ -144,6 +144,9 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         """``agauss.DiagonalGaussianDistribution.sample_and_kl``, with keys of jax.random too."""
         return super().sample_and_kl(self._key(rng), index=index, out=out)
 
+    def _nll(self, x: Any, axis: Any) -> Any:
+        return super()._nll(_as_array("x", x), axis)
+
     def _key(self, rng: Any) -> Any:
         """A key of JAX's as agauss's; anything else as it is, for a point advances no Generator."""
         return key_of(rng) if isinstance(rng, (jax.Array, np.ndarray)) else rng

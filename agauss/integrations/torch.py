@@ -231,17 +231,17 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         if isinstance(generators, (list, tuple)):
             if index is not None or sample_shape != () or (rng is not None and generator is not None):
                 raise TypeError("rng, index and sample_shape must not be given beside a list of generators")
-            return self._sample_by_each(generators)
+            return self._sample_by_each(generators, "rng" if generator is None else "generator")
         if self.deterministic:
             key_tensor(rng, generator, draw=False)
             return super().sample(index=index, sample_shape=sample_shape)
         return self._of("sample", rng=rng, generator=generator, index=index, sample_shape=sample_shape)
 
-    def _sample_by_each(self, generators: Sequence[Generator]) -> Tensor:
+    def _sample_by_each(self, generators: Sequence[Generator], name: str) -> Tensor:
         """A generator for each sample, as diffusers has it."""
         if len(generators) != self._shape[0]:
             raise ValueError(
-                f"generator must be one, or one for each of {self._shape[0]} samples; got {len(generators)}"
+                f"{name} must be one generator, or one for each of {self._shape[0]} samples; got {len(generators)}"
             )
         if self.deterministic or not generators:
             for generator in generators:
@@ -262,9 +262,12 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
 
     def nll(self, sample: Tensor | Number, dims: Axis = None) -> Tensor:
         """``agauss.DiagonalGaussianDistribution.nll``, differentiable."""
+        return super().nll(sample, dims)
+
+    def _nll(self, x: Tensor | Number, axis: Axis) -> Tensor:
         if self.deterministic:
-            return super().nll(sample, dims)
-        return self._of("nll", before=(sample,), axis=self.event_axes if dims is None else dims)
+            return super()._nll(x, axis)
+        return self._of("nll", before=(x,), axis=axis)
 
     def log_prob(self, x: Tensor | Number) -> Tensor:
         """``agauss.DiagonalGaussianDistribution.log_prob``, differentiable."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agauss import options as checks
-from agauss.arrays import NUMPY, is_number
+from agauss.arrays import NUMPY, is_number, x_last
 from agauss.integrations import need
 from agauss.integrations.torch_operators import KINDS, OPERATORS, Options, is_eager, is_watched
 from agauss.keys import Key, as_key
@@ -75,7 +75,7 @@ def as_tensors(
                 f"{name} must be a torch.Tensor or a real number; got {type(value).__name__} "
                 "(torch.from_numpy and torch.from_dlpack make tensors of other arrays)"
             )
-    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    tensors = [value for _, value in x_last(names, values) if isinstance(value, torch.Tensor)]
     first = tensors[0] if tensors else torch.empty((), dtype=torch.float64)
     for name, value in zip(names, values, strict=True):
         if isinstance(value, torch.Tensor) and value.device != first.device:

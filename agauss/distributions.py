@@ -22,7 +22,7 @@ from agauss.options import (
     sizes_of,
 )
 from agauss.remembered import remembered
-from agauss.typing import Array, Axis, Bounds, Index, Number, Rng
+from agauss.typing import Array, Axis, Bounds, Index, Kind, Number, Rng
 
 _DEFAULT = bounds_of(DEFAULT_LIMITS)
 SECONDS = ("logvar", "std", "var", "logstd", "softplus")  # what the second half of stored moments may hold
@@ -44,6 +44,21 @@ class DiagonalGaussianDistribution(Generic[Array]):
     event_axes : int or tuple of ints, optional
         The axes of mean that ``kl``, ``nll``, ``log_prob`` and ``entropy`` sum over: all but the first by default.
 
+    Attributes
+    ----------
+    mean, logvar : array
+        Of the distribution's shape. The log-variance is within its bounds.
+    std, var : array
+        exp(logvar / 2) and exp(logvar), float32 or wider; 0 where deterministic.
+    shape : tuple of ints
+        That of mean, and of one sample of the batch.
+    dtype : dtype
+        That of mean, logvar and samples.
+    deterministic : bool
+    bounds : None or (low, high, kind)
+    event_axes : tuple of ints
+        Counted from the end: -1 is the last.
+
     Raises
     ------
     TypeError, ValueError
@@ -54,8 +69,9 @@ class DiagonalGaussianDistribution(Generic[Array]):
     By default the log-variance is bounded, and sums are over each sample, as in the classes of CogVideo and diffusers.
     The functions ``agauss.kl`` and the like do neither unless told to. ``rng`` is optional here, and required there.
 
-    The parameters are all that is held. ``mean`` and the log-variance are views of them, and std and var are computed
-    when asked for. With NumPy the views are read-only; with other libraries editing them edits the parameters.
+    No attribute can be set. The parameters are all that is held. ``mean`` and the log-variance are views of them, and
+    std and var are computed when asked for. With NumPy the views are read-only; with other libraries editing them edits
+    the parameters.
 
     For gradients call the functions: ``sample_and_kl_vjp`` of the parameters, or ``kl_vjp`` and the like of their two
     halves with the same ``bounds``. ``logvar`` is within its bounds already, and has lost what lies beyond them.
@@ -71,7 +87,7 @@ class DiagonalGaussianDistribution(Generic[Array]):
     ((2, 4, 4, 4), array([0., 0.], dtype=float32))
     """
 
-    __slots__ = ("_logvar", "_mean", "_shape", "bounds", "deterministic", "event_axes")
+    __slots__ = ("_bounds", "_deterministic", "_event_axes", "_logvar", "_mean", "_shape")
     _ops: Any = ops  # what computes; another framework's functions in a class for it
 
     def __init__(
@@ -161,9 +177,9 @@ class DiagonalGaussianDistribution(Generic[Array]):
         self, mean: Array, logvar: Array, shape: Shape, deterministic: bool, bounds: Bounds, event_axes: Axis
     ) -> None:
         self._mean, self._logvar, self._shape = mean, logvar, shape
-        self.deterministic = flag_of(deterministic)
-        self.bounds: Bounds = _DEFAULT if bounds is DEFAULT_LIMITS else bounds_of(bounds)
-        self.event_axes = _event_axes(event_axes, len(shape))
+        self._deterministic = flag_of(deterministic)
+        self._bounds = _DEFAULT if bounds is DEFAULT_LIMITS else bounds_of(bounds)
+        self._event_axes = _event_axes(event_axes, len(shape))
 
     @property
     def shape(self) -> Shape:
@@ -183,23 +199,38 @@ class DiagonalGaussianDistribution(Generic[Array]):
     @property
     def logvar(self) -> Array:
         """The log-variance within its bounds, of the parameters' dtype; a view of them where there are no bounds."""
-        if self.bounds is None:
+        if self._bounds is None:
             return self._view(self._logvar)
-        return self._view(self._ops.clamp(self._logvar, bounds=self.bounds))
+        return self._view(self._ops.clamp(self._logvar, bounds=self._bounds))
 
     @property
     def std(self) -> Array:
         """exp(logvar / 2), float32 or wider; 0 where deterministic."""
-        if self.deterministic:
+        if self._deterministic:
             return _full(self._given(), self._shape, 0.0)
-        return self._view(self._ops.std(self._logvar, bounds=self.bounds))
+        return self._view(self._ops.std(self._logvar, bounds=self._bounds))
 
     @property
     def var(self) -> Array:
         """exp(logvar), float32 or wider; 0 where deterministic."""
-        if self.deterministic:
+        if self._deterministic:
             return _full(self._given(), self._shape, 0.0)
-        return self._view(self._ops.var(self._logvar, bounds=self.bounds))
+        return self._view(self._ops.var(self._logvar, bounds=self._bounds))
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether this is a point mass at the mean."""
+        return self._deterministic
+
+    @property
+    def bounds(self) -> tuple[float, float, Kind] | None:
+        """What the log-variance passes through: None, or (low, high, kind)."""
+        return self._bounds
+
+    @property
+    def event_axes(self) -> Shape:
+        """The axes that are summed over, counted from the end."""
+        return self._event_axes
 
     def sample(
         self, rng: Rng = None, *, index: Index = None, sample_shape: int | Sequence[int] = (), out: Array | None = None
@@ -212,9 +243,9 @@ class DiagonalGaussianDistribution(Generic[Array]):
         >>> ag.DiagonalGaussianDistribution(np.zeros((2, 6))).sample(rng=7, sample_shape=5).shape
         (5, 2, 3)
         """
-        if not self.deterministic:
+        if not self._deterministic:
             return self._ops.sample(
-                self._mean, self._logvar, rng=rng, index=index, sample_shape=sample_shape, bounds=self.bounds, out=out
+                self._mean, self._logvar, rng=rng, index=index, sample_shape=sample_shape, bounds=self._bounds, out=out
             )
         given, shape = self._given(), sizes_of(sample_shape, "sample_shape") + self._shape
         _checked_only(rng, index, given)
@@ -236,20 +267,20 @@ class DiagonalGaussianDistribution(Generic[Array]):
         array([0., 0.])
         """
         if other is None:
-            if self.deterministic:
-                return self._summed(self._given(), self.event_axes, 0.0)
-            return self._ops.kl(self._mean, self._logvar, axis=self.event_axes, bounds=self.bounds)
+            if self._deterministic:
+                return self._summed(self._given(), self._event_axes, 0.0)
+            return self._ops.kl(self._mean, self._logvar, axis=self._event_axes, bounds=self._bounds)
         if not isinstance(other, DiagonalGaussianDistribution):
             kind = f"{type(other).__module__}.{type(other).__qualname__}".removeprefix("builtins.")
             raise TypeError(f"other must be None or a DiagonalGaussianDistribution of agauss; got {kind}")
-        if self.deterministic and not other.deterministic:
-            return self._summed(operands(("mean", "other"), (self._mean, other._mean)), self.event_axes, 0.0)
+        if self._deterministic and not other.deterministic:
+            return self._summed(operands(("mean", "other"), (self._mean, other._mean)), self._event_axes, 0.0)
         # A point has a log-variance of -inf, which no bound may lift.
-        mine, bounds = (-float("inf"), None) if self.deterministic else (self._logvar, self.bounds)
+        mine, bounds = (-float("inf"), None) if self._deterministic else (self._logvar, self._bounds)
         others, bounds2 = (-float("inf"), None) if other.deterministic else (other._logvar, other.bounds)
         try:
             return self._ops.kl(
-                self._mean, mine, other._mean, others, axis=self.event_axes, bounds=bounds, bounds2=bounds2
+                self._mean, mine, other._mean, others, axis=self._event_axes, bounds=bounds, bounds2=bounds2
             )
         except (TypeError, ValueError) as error:
             raise renamed(error, mean2="other", logvar2="other") from None
@@ -267,14 +298,14 @@ class DiagonalGaussianDistribution(Generic[Array]):
         (5, 2)
         """
         try:
-            return self._nll(sample, self.event_axes if dims is None else dims)
+            return self._nll(sample, self._event_axes if dims is None else dims)
         except (TypeError, ValueError) as error:
             raise renamed(error, x="sample", axis="dims") from None
 
     def _nll(self, x: Array | Number, axis: Axis) -> Array:
-        if self.deterministic:
+        if self._deterministic:
             return self._summed(operands(("x", "mean"), (x, self._mean)), axis, 0.0)
-        return self._ops.nll(x, self._mean, self._logvar, axis=axis, bounds=self.bounds)
+        return self._ops.nll(x, self._mean, self._logvar, axis=axis, bounds=self._bounds)
 
     def log_prob(self, x: Array | Number) -> Array:
         """Log-density at x, summed over the event axes: ``-nll(x)``.
@@ -285,9 +316,9 @@ class DiagonalGaussianDistribution(Generic[Array]):
         >>> ag.DiagonalGaussianDistribution(np.zeros((1, 4))).log_prob(np.zeros((1, 2)))
         array([-1.83787707])
         """
-        if self.deterministic:
-            return self._nll(x, self.event_axes)
-        return self._ops.log_prob(x, self._mean, self._logvar, axis=self.event_axes, bounds=self.bounds)
+        if self._deterministic:
+            return self._nll(x, self._event_axes)
+        return self._ops.log_prob(x, self._mean, self._logvar, axis=self._event_axes, bounds=self._bounds)
 
     def entropy(self) -> Array:
         """Differential entropy, summed over the event axes: shape (B,). -inf where deterministic.
@@ -298,9 +329,9 @@ class DiagonalGaussianDistribution(Generic[Array]):
         >>> ag.DiagonalGaussianDistribution(np.zeros((1, 4))).entropy()
         array([2.83787707])
         """
-        if self.deterministic:
-            return self._summed(self._given(), self.event_axes, -float("inf"))
-        return self._ops.entropy(self._view(self._logvar), axis=self.event_axes, bounds=self.bounds)
+        if self._deterministic:
+            return self._summed(self._given(), self._event_axes, -float("inf"))
+        return self._ops.entropy(self._view(self._logvar), axis=self._event_axes, bounds=self._bounds)
 
     def mode(self) -> Array:
         """The most likely value, the mean, as a new array.
@@ -324,10 +355,10 @@ class DiagonalGaussianDistribution(Generic[Array]):
         >>> bool((z == q.sample(rng=7)).all() and (kl == q.kl()).all())
         True
         """
-        if self.deterministic:
+        if self._deterministic:
             return self.sample(rng, index=index, out=out), self.kl()
         return self._ops.sample_and_kl_of(
-            self._mean, self._logvar, rng=rng, axis=self.event_axes, index=index, bounds=self.bounds, out=out
+            self._mean, self._logvar, rng=rng, axis=self._event_axes, index=index, bounds=self._bounds, out=out
         )
 
     def saturated(self) -> Array:
@@ -339,14 +370,14 @@ class DiagonalGaussianDistribution(Generic[Array]):
         >>> ag.DiagonalGaussianDistribution(np.array([[0.0, 99.0]])).saturated()
         array([1])
         """
-        return self._ops.saturated(self._view(self._logvar), bounds=self.bounds, axis=self.event_axes)
+        return self._ops.saturated(self._view(self._logvar), bounds=self._bounds, axis=self._event_axes)
 
     def __repr__(self) -> str:
         library = library_of(self._mean)
-        extra = ", deterministic=True" if self.deterministic else ""
+        extra = ", deterministic=True" if self._deterministic else ""
         return (
             f"{type(self).__name__}(shape={self._shape}, dtype={dtype_name(self.dtype)}, "
-            f"library={library.name if library else None}, bounds={self.bounds}, event_axes={self.event_axes}{extra})"
+            f"library={library.name if library else None}, bounds={self._bounds}, event_axes={self._event_axes}{extra})"
         )
 
     def _given(self) -> Operands:
@@ -382,13 +413,18 @@ class DiracDistribution(Generic[Array]):
     array([1., 1., 1.])
     """
 
-    __slots__ = ("value",)
+    __slots__ = ("_value",)
 
     def __init__(self, value: Array) -> None:
         if library_of(value) is None:
             raise TypeError(f"value must be an array; got {type(value).__name__}")
         floating("value", value.dtype)
-        self.value = value
+        self._value = value
+
+    @property
+    def value(self) -> Array:
+        """The value, as it was given."""
+        return self._value
 
     def sample(self, rng: Rng = None) -> Array:
         """The value, as a new array. ``rng`` is checked, and no Generator is advanced."""
@@ -397,12 +433,12 @@ class DiracDistribution(Generic[Array]):
 
     def mode(self) -> Array:
         """The value, as a new array."""
-        library = library_of(self.value)
+        library = library_of(self._value)
         assert library is not None  # __init__ saw to it
-        return library.copy(self.value, tuple(self.value.shape))
+        return library.copy(self._value, tuple(self._value.shape))
 
     def __repr__(self) -> str:
-        return f"DiracDistribution(shape={tuple(self.value.shape)}, dtype={dtype_name(self.value.dtype)})"
+        return f"DiracDistribution(shape={tuple(self._value.shape)}, dtype={dtype_name(self._value.dtype)})"
 
 
 def renamed(error: TypeError | ValueError, **names: str) -> TypeError | ValueError:

@@ -1,5 +1,9 @@
 """Errors of the distributions' methods name the methods' own arguments, and not those of the functions inside."""
 
+import copy
+import pickle
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -96,3 +100,26 @@ def test_an_error_that_names_no_argument_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(type(q), "_ops", type("Ops", (), {"nll": lambda *_, **__: int("sample of something else")}))
     with pytest.raises(ValueError, match="invalid literal"):
         q.nll(np.ones((2, 3)))
+
+
+ATTRIBUTES = ("mean", "logvar", "std", "var", "shape", "dtype", "deterministic", "bounds", "event_axes")
+
+
+@ours
+def test_the_attributes_of_a_distribution_are_documented_and_cannot_be_set(module, array):
+    q = module.DiagonalGaussianDistribution(ones(array, 2, 6))
+    documented = ag.DiagonalGaussianDistribution.__doc__.partition("    Attributes\n")[2].partition("    Raises\n")[0]
+    for name in (*ATTRIBUTES, *(["parameters"] if module is agt else [])):
+        assert getattr(type(q), name).__doc__
+        assert name == "parameters" or re.search(rf"^    (\w+, )?{name}\b.* :", documented, re.MULTILINE), name
+        with pytest.raises(AttributeError):
+            setattr(q, name, getattr(q, name))
+    with pytest.raises(AttributeError):
+        q.other = 1
+    for other in (copy.copy(q), pickle.loads(pickle.dumps(q))):
+        assert all(str(getattr(other, name)) == str(getattr(q, name)) for name in ATTRIBUTES)
+
+
+def test_the_value_of_a_point_cannot_be_set():
+    with pytest.raises(AttributeError):
+        ag.DiracDistribution(np.ones(2)).value = np.zeros(2)

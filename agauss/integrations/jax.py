@@ -157,14 +157,14 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
             jnp.broadcast_to(a, self._shape) if getattr(a, "shape", self._shape) != self._shape else a
             for a in (self._mean, self._logvar)
         )
-        return leaves, (self.deterministic, self.bounds, self.event_axes)
+        return leaves, (self._deterministic, self._bounds, self._event_axes)
 
     @classmethod
     def tree_unflatten(cls, fixed: Any, leaves: Any) -> "DiagonalGaussianDistribution":
         """With whatever leaves: JAX puts in more than arrays."""
         self = cls.__new__(cls)
         self._mean, self._logvar = leaves
-        self.deterministic, self.bounds, self.event_axes = fixed
+        self._deterministic, self._bounds, self._event_axes = fixed
         self._shape = tuple(getattr(leaves[0], "shape", ()))
         return self
 

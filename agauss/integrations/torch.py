@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 DiracDistribution = agauss.DiracDistribution
-STATE = ("_parts", "_split", "parameters", "_shape", "deterministic", "bounds", "event_axes")  # of a distribution
+STATE = ("_parts", "_split", "_parameters", "_shape", "_deterministic", "_bounds", "_event_axes")  # of a distribution
 
 
 # The functions
@@ -155,8 +155,8 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
     (torch.Size([2, 4, 4, 4]), torch.Size([2, 8, 4, 4]))
     """
 
-    __slots__ = ("_parts", "_split", "parameters")
-    parameters: Tensor | None
+    __slots__ = ("_parameters", "_parts", "_split")
+    _parameters: Tensor | None
     _split: int | None
     _parts: (
         tuple[Tensor, Tensor] | tuple[Any, Any]
@@ -179,7 +179,7 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         place = axis % len(shape)
         shape = (*shape[:place], shape[place] // 2, *shape[place + 1 :])
         self._set(first, second, shape, deterministic, bounds, event_axes)
-        self.parameters, self._split = parameters, axis
+        self._parameters, self._split = parameters, axis
 
     @classmethod
     def from_mean_logvar(cls, mean: Any, logvar: Any, *args: Any, **kwargs: Any) -> Self:
@@ -189,12 +189,12 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
     def _set(
         self, mean: Tensor, logvar: Tensor, shape: Shape, deterministic: bool, bounds: Bounds, event_axes: Axis
     ) -> None:
-        self.parameters, self._split = None, None
+        self._parameters, self._split = None, None
         self._parts, self._shape = (mean, logvar), shape
-        self.deterministic = flag_of(deterministic)
-        self.bounds = bounds_of(bounds)
+        self._deterministic = flag_of(deterministic)
+        self._bounds = bounds_of(bounds)
         axes = range(1, len(shape)) if event_axes is None else axes_of(event_axes, len(shape), "event_axes")
-        self.event_axes = tuple([axis - len(shape) for axis in axes])
+        self._event_axes = tuple([axis - len(shape) for axis in axes])
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in STATE}
@@ -203,20 +203,25 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         for name, value in state.items():
             setattr(self, name, value)
 
+    @property
+    def parameters(self) -> Tensor | None:
+        """The tensor that this was made from; None where it was made from a mean and a log-variance."""
+        return self._parameters
+
     # Views take PyTorch as long as a small operation, and most calls have no need of them.
 
     @property
     def _mean(self) -> Tensor:
-        return self._parts[0] if self.parameters is None else self.parameters[self._parts[0]]
+        return self._parts[0] if self._parameters is None else self._parameters[self._parts[0]]
 
     @property
     def _logvar(self) -> Tensor:
-        return self._parts[1] if self.parameters is None else self.parameters[self._parts[1]]
+        return self._parts[1] if self._parameters is None else self._parameters[self._parts[1]]
 
     def _of(self, name: str, before: Sequence[Any] = (), after: Sequence[Any] = (), **options: Any) -> Any:
         """An operator on the parameters as they are, so that its gradient is theirs in one piece."""
-        own = (self._mean, self._logvar) if self.parameters is None else (self.parameters, None)
-        return call(name, (*before, *own, *after), split=self._split, bounds=self.bounds, **options)
+        own = (self._mean, self._logvar) if self._parameters is None else (self._parameters, None)
+        return call(name, (*before, *own, *after), split=self._split, bounds=self._bounds, **options)
 
     def sample(  # type: ignore[override]  # no out=, for the result is differentiable
         self,
@@ -232,7 +237,7 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
             if index is not None or sample_shape != () or (rng is not None and generator is not None):
                 raise TypeError("rng, index and sample_shape must not be given beside a list of generators")
             return self._sample_by_each(generators, "rng" if generator is None else "generator")
-        if self.deterministic:
+        if self._deterministic:
             key_tensor(rng, generator, draw=False)
             return super().sample(index=index, sample_shape=sample_shape)
         return self._of("sample", rng=rng, generator=generator, index=index, sample_shape=sample_shape)
@@ -243,37 +248,37 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
             raise ValueError(
                 f"{name} must be one generator, or one for each of {self._shape[0]} samples; got {len(generators)}"
             )
-        if self.deterministic or not generators:
+        if self._deterministic or not generators:
             for generator in generators:
                 key_tensor(generator, None, draw=False)
             return self.mode()
         mean, logvar = (torch.broadcast_to(a, self._shape) for a in (self._mean, self._logvar))
         each = [
-            sample(mean[k : k + 1], logvar[k : k + 1], rng=generator, bounds=self.bounds)
+            sample(mean[k : k + 1], logvar[k : k + 1], rng=generator, bounds=self._bounds)
             for k, generator in enumerate(generators)
         ]
         return torch.cat(each)
 
     def kl(self, other: agauss.DiagonalGaussianDistribution | None = None) -> Tensor:
         """``agauss.DiagonalGaussianDistribution.kl``, differentiable."""
-        if other is not None or self.deterministic:
+        if other is not None or self._deterministic:
             return super().kl(other)
-        return self._of("kl", after=(None, None), axis=self.event_axes)
+        return self._of("kl", after=(None, None), axis=self._event_axes)
 
     def nll(self, sample: Tensor | Number, dims: Axis = None) -> Tensor:
         """``agauss.DiagonalGaussianDistribution.nll``, differentiable."""
         return super().nll(sample, dims)
 
     def _nll(self, x: Tensor | Number, axis: Axis) -> Tensor:
-        if self.deterministic:
+        if self._deterministic:
             return super()._nll(x, axis)
         return self._of("nll", before=(x,), axis=axis)
 
     def log_prob(self, x: Tensor | Number) -> Tensor:
         """``agauss.DiagonalGaussianDistribution.log_prob``, differentiable."""
-        if self.deterministic:
+        if self._deterministic:
             return super().log_prob(x)
-        return self._of("log_prob", before=(x,), axis=self.event_axes)
+        return self._of("log_prob", before=(x,), axis=self._event_axes)
 
     def sample_and_kl(  # type: ignore[override]
         self,
@@ -283,10 +288,10 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
         index: Tensor | Index | None = None,
     ) -> tuple[Tensor, Tensor]:
         """``sample`` and ``kl`` in one pass over the parameters."""
-        if self.deterministic:
+        if self._deterministic:
             key_tensor(rng, generator, draw=False)
             return super().sample(index=index), self.kl()
-        z, kl = self._of("sample_and_kl", rng=rng, generator=generator, index=index, axis=self.event_axes)
+        z, kl = self._of("sample_and_kl", rng=rng, generator=generator, index=index, axis=self._event_axes)
         return z, kl
 
 

@@ -177,7 +177,7 @@ def pull_back(
     index: Index | None = None,
     out: Outs = None,
 ) -> tuple[Array, ...]:
-    """The gradients by each of the arrays, from a cotangent of each of the operation's values. Its parameters follow
+    """The gradient of each of the arrays, from a cotangent of each of the operation's values. Its parameters follow
     the arrays."""
     cotangents = (cotangent,) if len(op.results) == 1 else _one_for_each_value(op, cotangent)
     cotangents = _with_arrays(cotangents, arrays[0], op.results.values())
@@ -281,7 +281,7 @@ def backward(
 def gradients(
     work: Pass, given: Operands, cotangents: Sequence[Array], noise: Noise | None = None, out: Outs = None
 ) -> tuple[Array, ...]:
-    """The gradients by the arguments: one pass for those of the full shape, and one for each that was broadcast, whose
+    """The arguments' gradients: one pass for those of the full shape, and one for each that was broadcast, whose
     gradient is a sum."""
     check_outs(out, given)
     shape, backend = given.shape, given.library.backend

@@ -356,7 +356,7 @@ class MultivariateNormal(Generic[Array]):
     def _gradients(
         self, function: Callable[..., Any], signature: str, g: AnyArray, arguments: Sequence[Array], *rest: AnyArray
     ) -> tuple[Any, ...]:
-        """The gradients by arguments, of their shapes and dtypes."""
+        """The arguments' gradients, of their shapes and dtypes."""
         library, (_, _, cores) = self._library, signature.partition("->")
         found = library.by_events(function, signature, g, *self._ready(cores, arguments), *rest)
         return tuple(

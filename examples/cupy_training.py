@@ -53,7 +53,7 @@ def start(xp):
 
 
 def loss_gradients(weights, x, key):
-    """Of the mean of nll + KL, by the weights; the noise is made again in the backward pass and never stored."""
+    """The weights' gradients of the mean of nll + KL; the backward pass regenerates the noise, which is never stored."""
     encoder, bias, decoder, logvar = weights
     parameters = x @ encoder + bias
     z, _ = ag.sample_and_kl(parameters, rng=key)

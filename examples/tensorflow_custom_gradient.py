@@ -5,7 +5,7 @@
 
 `tf.numpy_function` hands NumPy arrays to agauss's loops, on the CPU and outside XLA: under `jit_compile=True` it does
 not work. The noise's key is an argument, an integer tensor, so that a traced function draws anew at each step; the
-backward pass makes the noise again from it. The gradient is compared with TensorFlow's own of the plain formula.
+backward pass regenerates the noise from it. The gradient is compared with TensorFlow's own of the plain formula.
 """
 
 import sys
@@ -31,7 +31,7 @@ def sample_and_kl(parameters, key):
     def gradient(d_z, d_kl):
         d_parameters = tf.numpy_function(backward, [parameters, key, d_z, d_kl], parameters.dtype)
         d_parameters.set_shape(parameters.shape)
-        return d_parameters, None  # no gradient by the key
+        return d_parameters, None  # the key has no gradient
 
     return (z, kl), gradient
 

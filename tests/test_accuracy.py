@@ -2,7 +2,7 @@
 
 Arguments are taken as exact, as floats are: the error counted is the library's alone. So only one thing is called
 badly conditioned here, the difference of terms that the true value is the small remainder of; such results (nll, its
-gradient by the log-variance, the gradient of KL by logvar2, samples) are measured in ulp of the sum of the terms'
+gradient of the log-variance, that of logvar2 from KL, samples) are measured in ulp of the sum of the terms'
 absolute values, the least that an evaluation in the arguments' precision can promise. Everything else, KL and its
 other gradients near the prior in particular, is measured in ulp of the true value itself.
 """

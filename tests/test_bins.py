@@ -37,7 +37,7 @@ def density(a):
 
 
 def truth(x, mean, logvar, width, low, high, least=0):
-    """The value, its gradients by x and logvar, and the three's scales; `least` is the dtype's least normal number."""
+    """The value, the gradients of x and logvar, and the three's scales; `least` is the dtype's least normal number."""
     x, mean, logvar, width = (mp.mpf(float(v)) for v in (x, mean, logvar, width))
     inverse = mp.exp(-logvar / 2)
     a, b = (x - width / 2 - mean) * inverse, (x + width / 2 - mean) * inverse
@@ -128,7 +128,7 @@ def test_the_approximation_by_tanh_lacks_the_mass_that_the_docstring_says(stds, 
 
 @dtypes
 def test_an_edge_at_the_mean_keeps_what_x_less_the_mean_rounds_off(dtype):
-    """The gradient by logvar is as that edge, which is 0 but for the rounding of the mean."""
+    """The gradient of logvar is as that edge, which is 0 but for the rounding of the mean."""
     rng = np.random.default_rng(8)
     x = rng.uniform(0.5, 1, 300).astype(dtype)
     mean, logvar = np.nextafter(x - x.dtype.type(0.5), x), np.full_like(x, -6)

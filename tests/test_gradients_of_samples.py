@@ -131,7 +131,7 @@ def test_gradients_of_the_fused_pass_are_those_of_the_plain_form(library, shape,
         cotangent = tuple(array(library, c) if isinstance(c, np.ndarray) else c for c in pair)
         got = ag.sample_and_kl_vjp(given, cotangent=cotangent, rng=9, axis=axis, **options)
         assert dtype_of(got) == "float64"
-        # The gradient by a log-variance of 20 is e**10 times that by the others.
+        # The gradient of a log-variance of 20 is e**10 times that of the others.
         np.testing.assert_allclose(host(got), want, rtol=1e-12, atol=1e-12)
 
 
@@ -194,7 +194,7 @@ def test_draws_that_cancel_in_a_half_type_leave_their_rest(library):
     g = np.random.default_rng(3).normal(size=(draws, 1)).astype(np.float16)
     g[:2] = 6e4
     eps = ag.sample(np.zeros(1, np.float32), np.zeros(1, np.float32), rng=5, sample_shape=draws).astype(np.float64)
-    g[1] = (-6e4 * eps[0] / eps[1])[0]  # their gradients by logvar are beyond float16's 65504
+    g[1] = (-6e4 * eps[0] / eps[1])[0]  # logvar's gradients are beyond float16's 65504
     g64 = g.astype(np.float64)
     assert abs(g64[0] * eps[0] * std / 2) > 65504
     mean, logvar, cotangent = (array(library, a) for a in (np.zeros(1, np.float16), logvar, g))

@@ -12,10 +12,11 @@ from agauss import vae
 WORDS = 25  # in a sentence; a word has two letters or more, for formulas are read at a glance
 WRITTEN_BY_A_PROGRAM = "docs/performance.md"  # benchmarks/pages.py's sentences
 BANNED = [
-    "gradient by the",
-    "gradients by the",
+    "gradient by ",
+    "gradients by ",
     "knows no formula",
     "noise is made again",
+    "makes the noise again",
     "noise is generated again",
     "bits are the loops'",
     "the contract's bits",
@@ -115,3 +116,15 @@ def test_help_begins_with_an_overview_of_all_names():
 def test_no_phrase_of_a_docstring_jars(module):
     docs = {name: (getattr(module, name).__doc__ or "").lower() for name in module.__all__}
     assert {name: phrase for name, text in docs.items() for phrase in BANNED if phrase in text} == {}
+
+
+FILES = sorted(
+    file for pattern in ("agauss/**/*.py", "docs/gallery/*.py", "examples/*.py") for file in ROOT.glob(pattern)
+)
+OF_USERS = [phrase for phrase in BANNED if phrase.startswith(("gradient", "noise", "makes the noise"))]
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_no_comment_says_of_gradients_and_noise_what_jars(file):
+    text = " ".join(re.sub(r"^ *#", "", file.read_text(), flags=re.MULTILINE).lower().split())
+    assert [phrase for phrase in OF_USERS if phrase in text] == []

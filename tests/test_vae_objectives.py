@@ -117,7 +117,7 @@ def test_the_wrong_versions_in_circulation_are_wrong(wrong):
 
 
 def test_weights_of_the_worst_sample_first_are_wrong():
-    """A gradient by softmax(-log_weights), or by reversed weights, learns from the worst samples."""
+    """A gradient with softmax(-log_weights), or with reversed weights, learns from the worst samples."""
     log_weights = np.array([-3.0, -1.0, -2.0])
     weights = vae.iwae(log_weights, axis=0)[1]
     assert list(np.argsort(weights)) == list(np.argsort(log_weights))

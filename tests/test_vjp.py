@@ -42,7 +42,7 @@ def test_vjp_of_a_sample_has_the_same_noise_both_ways(library, kind):
     z, pullback = ag.vjp(ag.sample, mean, logvar, rng=RNGS[kind]())
     d_mean, d_logvar = pullback(1.0)
     np.testing.assert_array_equal(host(d_mean), np.ones((3, 4)))
-    # The gradient by logvar is half of the noise at its scale, which is the distance from the mean.
+    # The gradient of logvar is half of the noise at its scale, which is the distance from the mean.
     np.testing.assert_allclose(host(d_logvar), (host(z) - host(mean)) / 2, rtol=1e-12, atol=1e-12)
     for a, b in zip(pullback(1.0), (d_mean, d_logvar), strict=True):
         assert same_bits(host(a), host(b))

@@ -16,7 +16,7 @@ t = torch.tensor(T, dtype=torch.float64).reshape(-1, 1, 1)
 
 @dataclass(frozen=True)
 class Case:
-    """A function of arrays, its vjp (a flat tuple of gradients by them), and the plain form. Values are flat tuples."""
+    """A function of arrays, its vjp (a flat tuple of their gradients), and the plain form. Values are flat tuples."""
 
     function: Any
     vjp: Any

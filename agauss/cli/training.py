@@ -87,7 +87,7 @@ class Network:
         return [*values, x]
 
     def backward(self, values: list[Array], d: Array) -> tuple[Array, list[Array]]:
-        """The gradients by the input and by the weights, from the gradient by the output."""
+        """The gradients of the input and of the weights, from the output's."""
         gradients: list[Array] = []
         for layer, (matrix, _) in reversed(list(enumerate(self._layers()))):
             gradients = [values[layer].T @ d, d.sum(axis=0), *gradients]

@@ -167,5 +167,5 @@ def gradient_of_sample(s: Subject) -> Findings:
 
 
 def joined(gradients: tuple[list[object], list[object]]) -> Truth:
-    """The gradient by the parameters, of those by the mean and by the log-variance."""
+    """The parameters' gradient, of the mean's and the log-variance's."""
     return Truth(*(np.concatenate(pair, axis=1) for pair in zip(*map(total, gradients), strict=True)))

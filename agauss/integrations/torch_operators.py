@@ -178,7 +178,7 @@ class Operator:
         return self.function(*self._primals(tensors, options.split), **options.given_to(self.function, traced=True))
 
     def plain_vjp(self, tensors: Tensors, cotangents: Tensors, options: Options) -> tuple[Any, ...]:
-        """The gradients by the tensors that there are, in the array-API form."""
+        """The gradients of the tensors that there are, in the array-API form."""
         primals, cotangent = self._primals(tensors, options.split), tuple(cotangents)
         options_of_vjp = options.given_to(self.vjp, traced=True)
         found = list(self.vjp(*primals, cotangent=cotangent if len(cotangent) > 1 else cotangent[0], **options_of_vjp))

@@ -250,7 +250,7 @@ def log_prob_vjp(m, g, x, mean, logvar):
 
 def two_at(m, z, mean, logvar, mean2, logvar2):
     """a = z - mean, b = z - mean2, one of them as c, and p and q: b^2 / exp(logvar2) - a^2 / exp(logvar) is
-    (a + b) p + c q, and half its derivative by z is p + q. So nothing cancels where the two Gaussians are nearly equal,
+    (a + b) p + c q, and half its derivative in z is p + q. So nothing cancels where the two Gaussians are nearly equal,
     as the two squares would."""
     zero = m.like(0.0, mean)
     a, b, d = z - mean, z - mean2, mean - mean2

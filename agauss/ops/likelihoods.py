@@ -332,7 +332,7 @@ def bernoulli_nll(x: Array | Number, logits: Array | Number, *, axis: Axis = Non
 
     For grey x, between 0 and 1, its least value is the entropy of x, and not 0. It is reached at
     ``logits = log(x / (1 - x))``. Subtract ``bernoulli_entropy(x)`` for the divergence, whose least value is 0. That
-    does not change the gradient by logits.
+    does not change the gradient of logits.
 
     Parameters
     ----------

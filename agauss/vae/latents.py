@@ -229,7 +229,7 @@ def _events(rank: int) -> tuple[int, ...]:
 
 
 def _angle(xp: Any, given: Operands, a: Any, b: Any) -> tuple[Any, Any, Any]:
-    """The angle between samples, and its gradients by both: unit vectors at right angles to them, over their norms."""
+    """The angle between samples, and the gradients of both: unit vectors at right angles to them, over their norms."""
     axes = _events(a.ndim)
 
     def norm(x: Any) -> Any:
@@ -253,7 +253,7 @@ def _angle(xp: Any, given: Operands, a: Any, b: Any) -> tuple[Any, Any, Any]:
 
 
 def _arc(xp: Any, w: Any, share: Any) -> tuple[Any, Any]:
-    """sin(share * w) / sin(w), and its derivative by w, by its series where that would cancel."""
+    """sin(share * w) / sin(w), and its derivative in w, by its series where that would cancel."""
     small = w < xp.finfo(w.dtype).eps ** (1 / 6)
     angle = xp.where(small, xp.ones_like(w), w)
     sine = xp.sin(angle)

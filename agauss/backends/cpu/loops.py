@@ -162,7 +162,7 @@ def vectors(limit, x):
 
 def evaluator(spec):
     """A function (raw, limit) of a term's values at the inputs `raw`, vectors. Inputs number `bounded` pass through
-    their bounds first, and values number `chained`, the gradients by them, through the bounds' derivatives after; -1 is
+    their bounds first, and values number `chained`, their gradients, through the bounds' derivatives after; -1 is
     none."""
     term, bounded, chained = spec.term, spec.bounded, spec.chained
     m = calm if spec.calm else mathlib

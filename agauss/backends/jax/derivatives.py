@@ -66,7 +66,7 @@ def _gradients_of(term: Callable[..., Any], inputs: int) -> int:
 
 
 def _backward(call: Call, cotangents: int, wrt: Sequence[int], dtype: Any) -> Call:
-    """The call of the vjp that gives the gradients by some inputs, for arguments of the full shape."""
+    """The call of the vjp that gives the gradients of some inputs, for arguments of the full shape."""
     work, vjp = call.work, _vjp_of(call.work.term)
     assert vjp is not None
     inputs = len(call.split) + len([axis for axis in call.split if axis is not None])
@@ -130,7 +130,7 @@ def _transposed(cotangents: Sequence[Any], *given: Any, call: Call, wrt: tuple[i
 
 
 def _pull(*given: Any, call: Call, wrt: tuple[int, ...], known: tuple[int, ...]) -> list[Any]:
-    """The gradients by some operands, from the operands and the cotangents of some results."""
+    """The gradients of some operands, from the operands and the cotangents of some results."""
     operands: Sequence[Any] = given[: -len(known)]
     cotangents = list(given[-len(known) :])
     if call.turns:

@@ -7,7 +7,8 @@ argument's dtype. `bounds` puts the log-variance through a bound first; with Non
 to sum over, by default everything.
 
 `DiagonalGaussianDistribution` and `sample_and_kl` do as the classes that they replace: they bound the log-variance to
-[-30, 20] and sum over each sample. The other functions leave both to the caller.
+[-30, 20] and sum over each sample. The other functions leave both to the caller. Functions need `rng`, for a gradient
+needs it again. Methods of the class may go without, and take it by position too.
 
 Dtypes that are not floating, and mixed dtypes, libraries or devices, raise TypeError or ValueError. So do shapes that
 do not broadcast, and axes out of range. NaN and inf never raise.

@@ -352,9 +352,8 @@ def _operands(names: Sequence[str], values: Sequence[Array | Number]) -> Operand
         if found.name != library.name:
             raise TypeError(f"{name} must be of the same library as {model_name}, {library.name}; got {found.name}")
         if value.dtype != model.dtype:
-            raise TypeError(
-                f"{name} must have the dtype of {model_name}, {dtype_name(model.dtype)}; got {dtype_name(value.dtype)}"
-            )
+            dtypes = f"{dtype_name(model.dtype)}; got {dtype_name(value.dtype)}"
+            raise TypeError(f"{name} must have the dtype of {model_name}, {dtypes}: convert one of the two")
         same_device(name, value, model_name, model)
     if library is None:
         dtype = np.result_type(*[type(value) for value in values if isinstance(value, _SCALARS)] or [np.float64])

@@ -72,7 +72,8 @@ def normal(
     rng : None, int, Key, numpy.random.SeedSequence, or NumPy or CuPy Generator
         None takes fresh entropy; a Generator is advanced by one draw.
     dtype : a floating dtype of ``xp``, or its name
-        float16, bfloat16 and float32 hold the same noise, rounded; float64 has noise of its own.
+        float16, bfloat16 and float32 hold the same noise, rounded; float64 has noise of its own. ``dtype=x.dtype`` and
+        ``xp=`` its library make noise that goes with an array x.
     index : integers, shape (B,), or uint32, shape (B, 2), optional
         The ids of the samples along the first axis, 0 ... B - 1 by default; see ``agauss.sample``.
     device, xp

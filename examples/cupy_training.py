@@ -53,7 +53,7 @@ def start(xp):
 
 
 def loss_gradients(weights, x, key):
-    """The weights' gradients of the mean of nll + KL; the backward pass regenerates the noise, which is never stored."""
+    """The weights' gradients of the mean of nll + KL; the backward pass regenerates the noise, so it is not stored."""
     encoder, bias, decoder, logvar = weights
     parameters = x @ encoder + bias
     z, _ = ag.sample_and_kl(parameters, rng=key)

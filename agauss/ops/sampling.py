@@ -215,7 +215,8 @@ def sample_and_kl(
 ) -> tuple[Array, Array]:
     """A VAE's forward pass, reading the parameters once: z, and the KL to the standard normal of each sample.
 
-    The log-variance is bounded to [-30, 20] by default, as in the class and unlike in ``sample`` and ``kl``.
+    The log-variance is bounded to [-30, 20] by default, as in the class and unlike in ``sample`` and ``kl``. For the KL
+    to another prior, or of each latent, call these two.
 
     Parameters
     ----------

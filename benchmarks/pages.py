@@ -211,37 +211,30 @@ def behind(results: dict[str, Any]) -> Iterator[str]:
 
 
 def readme_rows(results: dict[str, Any]) -> Iterator[str]:
+    """A row for each work: agauss's time, each peer's and how many times agauss's that is."""
     yield f"On {results['machine']}."
     yield ""
-    yield from main_rows(results["shapes"][MAIN])
-    step = results["step"]
-    yield readme_row("a training step on tensors", step["agauss, torch"], "torch eager", step["torch eager"])
-    found = results["small"]
-    row = "`q.kl()` at (16, 40), with construction"
-    yield readme_row(row, found["q.kl() with construction"], "numpy", found["kl: numpy"])
+    yield f"| float32, parameters ({MAIN.replace('x', ', ')}) | agauss | {' | '.join(README_PEERS)} |"
+    yield f"|{'---|' * (2 + len(README_PEERS))}"
+    works = ("kl", "sample", "forward and backward")
+    yield from (readme_row(work, results["shapes"][MAIN][work]) for work in works)
+    yield readme_row("a training step on tensors", results["step"] | {"ours": results["step"]["agauss, torch"]})
+    small = results["small"]
+    own = {
+        "ours": small["q.kl() with construction"],
+        "numpy": small["kl: numpy"],
+    }
+    yield readme_row("`q.kl()` at (16, 40), with construction", own)
     if "avx2" in results:
-        yield ""
-        yield "Where none of them uses AVX-512, on the same machine:"
-        yield ""
-        yield from main_rows(results["avx2"]["shapes"][MAIN])
+        found = results["avx2"]["shapes"][MAIN]
+        yield from (readme_row(f"{work}, all without AVX-512", found[work]) for work in works)
 
 
-def main_rows(found: dict[str, Seconds]) -> Iterator[str]:
-    yield f"| float32, parameters ({MAIN.replace('x', ', ')}) | agauss | against | its time | agauss is |"
-    yield "|---|---|---|---|---|"
-    for work in ("kl", "sample", "forward and backward"):
-        seconds = found[work]
-        for name in README_PEERS:
-            if name in seconds:
-                yield readme_row(work, seconds["ours"], name, seconds[name])
-
-
-def readme_row(work: str, ours: float, name: str, theirs: float) -> str:
-    is_floor = name == "floor"
-    told = f"{ours / theirs:.2f} x its time" if is_floor else f"{theirs / ours:.1f} x faster"
-    if not is_floor and theirs < ours:
-        told = f"{ours / theirs:.1f} x slower"
-    return f"| {work} | {duration(ours)} | {'the floor' if is_floor else name} | {duration(theirs)} | {told} |"
+def readme_row(work: str, seconds: Seconds) -> str:
+    ours = seconds["ours"]
+    theirs = [seconds.get(name) for name in README_PEERS]
+    cells = ["" if t is None else f"{duration(t)} ({t / ours:.2g} x)" for t in theirs]
+    return f"| {work} | {duration(ours)} | {' | '.join(cells)} |"
 
 
 def plots(results: dict[str, Any], folder: Path) -> None:

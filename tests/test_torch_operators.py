@@ -14,6 +14,7 @@ from agauss import ops
 from agauss.integrations import torch as agt
 from agauss.integrations.torch_operators import OPERATORS, Operator
 from agauss.operations import STD, Result
+from agauss.random import Key
 
 # PyTorch's own, of which it warns itself.
 pytestmark = [
@@ -141,6 +142,25 @@ def test_a_compiled_step_serves_every_seed_and_shape():
         for got, want in zip(compiled(p, seed), agt.sample_and_kl(p, rng=seed), strict=True):
             assert torch.equal(got, want)
     assert counter.frame_count == 1
+
+
+def test_a_compiled_step_serves_every_key_without_a_number_beyond_int64():
+    torch._dynamo.reset()
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph.graph)
+        return graph.forward
+
+    compiled = torch.compile(lambda p, key: agt.sample_and_kl(p, rng=key), fullgraph=True, backend=backend)
+    p = normal(3, 8, dtype=torch.float32)
+    for key in (*(Key(0).fold_in(step) for step in range(5)), Key(2**64 - 1, 2**32 - 1), Key(2**63), Key(2**63 - 1, 1)):
+        for got, want in zip(compiled(p, key), agt.sample_and_kl(p, rng=key), strict=True):
+            assert torch.equal(got, want)
+    # Of inductor's C++ a larger constant is an error.
+    numbers = [a for graph in graphs for node in graph.nodes for a in torch.utils._pytree.tree_leaves(node.args)]
+    assert all(-(2**63) <= a < 2**63 for a in numbers if isinstance(a, int))
+    assert len(graphs) == 2  # of the first key, and of any
 
 
 def test_a_compiled_step_draws_anew_each_time():

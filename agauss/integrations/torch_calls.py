@@ -143,6 +143,9 @@ def key_tensor(rng: Any, generator: Any, draw: bool = True) -> Tensor | None:
         if isinstance(rng, torch.Tensor) and rng.ndim
         else as_key(rng, draw=draw, also="a torch.Generator, ")
     )
+    if torch.compiler.is_compiling():  # its code has no number beyond int64, so tensors put the words together
+        low, high, stream = torch.tensor([*key.words()], dtype=torch.int64, device="cpu").unbind()
+        return torch.stack([low | high << 32, stream])
     seed = key.seed - 2**64 if key.seed >= 2**63 else key.seed
     return torch.tensor([seed, key.stream], dtype=torch.int64, device="cpu")
 

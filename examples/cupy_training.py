@@ -13,6 +13,7 @@ import sys
 import numpy as np
 
 import agauss as ag
+from agauss import vae
 
 POINTS, PIXELS, LATENTS, STEPS, RATE = 1000, 12, 3, 800, 0.05
 SEED = 2026
@@ -68,7 +69,7 @@ def elbo(xp, weights, x):
     encoder, bias, decoder, logvar = weights
     q = ag.DiagonalGaussianDistribution(x @ encoder + bias)
     z = q.sample(ag.random.Key(SEED, EVALUATION), sample_shape=DRAWS)
-    return -float(xp.mean(ag.nll(x, z @ decoder, logvar, axis=2)) + xp.mean(q.kl()))
+    return float(xp.mean(vae.elbo(ag.log_prob(x, z @ decoder, logvar, axis=2), q.kl())))
 
 
 def adam(xp, weights, gradients, moments, step, rate):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from sklearn.datasets import load_digits
 
+from agauss import vae
 from agauss.integrations import jax as agj
 
 PIXELS, HIDDEN, LATENTS = 64, 256, 8
@@ -39,40 +40,39 @@ class VAE(eqx.Module):
         return agj.DiagonalGaussianDistribution(jax.vmap(self.encoder)(digits))
 
     def __call__(self, digits, key):
-        """The two terms of the negative ELBO, each (B,), in nats."""
+        """The ELBO of each digit, (B,), in nats."""
         q = self.encode(digits)
         z, kl = q.sample_and_kl(rng=key)
-        return agj.nll(digits, jax.vmap(self.decoder)(z), self.logvar, axis=1), kl
+        return vae.elbo(agj.log_prob(digits, jax.vmap(self.decoder)(z), self.logvar, axis=1), kl)
 
 
 @eqx.filter_jit
-def loss(vae, digits, key):
-    nll, kl = vae(digits, key)
-    return jnp.mean(nll + kl)
+def loss(model, digits, key):
+    return -jnp.mean(model(digits, key))
 
 
 optimiser = optax.adam(RATE)
 
 
 @eqx.filter_jit
-def step(vae, state, digits, key):
-    updates, state = optimiser.update(eqx.filter_grad(loss)(vae, digits, key), state)
-    return eqx.apply_updates(vae, updates), state
+def step(model, state, digits, key):
+    updates, state = optimiser.update(eqx.filter_grad(loss)(model, digits, key), state)
+    return eqx.apply_updates(model, updates), state
 
 
 def main():
     start, shuffle, training, evaluation = jax.random.split(jax.random.key(0), 4)
     digits = jax.random.permutation(shuffle, jnp.asarray(load_digits().data, jnp.float32) / 16)
     held_out, digits = digits[:HELD_OUT], digits[HELD_OUT:]
-    vae = VAE(start)
-    state = optimiser.init(eqx.filter(vae, eqx.is_array))
-    first = -float(loss(vae, held_out, evaluation))
+    model = VAE(start)
+    state = optimiser.init(eqx.filter(model, eqx.is_array))
+    first = -float(loss(model, held_out, evaluation))
     for key in jax.random.split(training, STEPS):
         choice, noise = jax.random.split(key)
-        vae, state = step(vae, state, jax.random.choice(choice, digits, (BATCH,)), noise)
-    last = -float(loss(vae, held_out, evaluation))
+        model, state = step(model, state, jax.random.choice(choice, digits, (BATCH,)), noise)
+    last = -float(loss(model, held_out, evaluation))
     # A distribution goes in and out of what is compiled: it is a pytree of its two arrays.
-    q = eqx.filter_jit(VAE.encode)(vae, held_out)
+    q = eqx.filter_jit(VAE.encode)(model, held_out)
     kl = float(jax.jit(lambda q: q.kl().mean())(q))
     print(f"held-out ELBO: {first:.1f} nats a digit untrained, {last:.1f} after {STEPS} steps")
     print(f"KL: {kl:.1f} of them, in {LATENTS} latents")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
 import pytest
 
@@ -94,6 +95,23 @@ def test_a_keras_vae_on_jax_learns_digits():
     text = printed("keras_vae.py")
     learns(text)
     assert "with other noise the second time: True; Keras runs on jax" in text
+
+
+@pytest.mark.slow
+@needs("torch", "sklearn")
+@pytest.mark.parametrize(
+    "options",
+    [[], pytest.param(["--compile"], marks=pytest.mark.skipif(which("g++") is None, reason="no C++ compiler"))],
+    ids=["eager", "compiled"],
+)
+def test_a_torch_vae_learns_digits_and_its_warm_up_ends(options):
+    text = printed("torch_vae.py", *options)
+    first, last = numbers(r"held-out ELBO: (-\d+\.\d) nats a digit untrained, (-\d+\.\d) after", text)
+    # With no latents, an independent Bernoulli for each pixel has -26.67.
+    assert first < -40
+    assert last > -25
+    assert "not collapsed: all 8 latents" in text
+    assert "warning" not in text
 
 
 @pytest.mark.slow

@@ -154,7 +154,7 @@ def _demo(args: argparse.Namespace, name: str, options: dict[str, float]) -> Any
     for epoch in train(model, training, training_labels, objective, epochs, seed, advance=progress.advance):
         # One key for all epochs: the same noise each time, so that the ELBO moves by what was learnt alone.
         fit, kl = model.elbo(held_out, labels, ag.random.Key(seed, EVALUATION))
-        curve.append(float((fit - kl).mean()))
+        curve.append(float(vae.elbo(fit, kl).mean()))
         progress.clear()
         print(f"{epoch:5d} {curve[-1]:15.2f} {fit.mean():17.2f} {kl.mean():7.2f}", flush=True)
     first, last = curve[0], curve[-1]

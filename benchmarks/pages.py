@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import common, small
+from benchmarks import common, small, terms
 from benchmarks.common import LARGE, MAIN, duration
 
 COLUMNS = ["floor", "torch.compile", "torch eager", "jax.jit", "numpy", "scipy Normal", "numpyro Normal"]
@@ -25,6 +25,7 @@ FASTER = {
     "forward and backward": {"torch eager": 8.0, "jax.jit": 8.0},
 }
 FASTER_ON_TENSORS = 6.0  # a training step than torch eager
+OVER_NLL = 1.6  # another term's time, for as many bytes
 OVER_FLOOR = 1.6  # kl at LARGE; twice that in float64
 IMPORT_SECONDS, FIRST_CALL_SECONDS, PEAK_BYTES = 60e-3, 1.5, 8e6
 
@@ -49,6 +50,12 @@ def page(results: dict[str, Any]) -> Iterator[str]:
         yield from nearer_bound(narrow, ", without AVX-512")
     for dtype, found in results["dtypes"].items():
         yield from works_table(f"{dtype}, parameters ({MAIN.replace('x', ', ')})", found)
+    if "terms" in results:
+        heads = ["term", "agauss", "beside nll", *terms.PEERS, "met"]
+        yield from table(
+            f"Other terms, float32, parameters ({terms.SHAPE.replace('x', ', ')})", heads, term_rows(results["terms"])
+        )
+        yield from ("", *TERMS.splitlines())
     yield from table("A training step", ["what", "time", "beside torch eager"], step_rows(results["step"]))
     yield from ("", "![time of a training step](performance-step.svg)")
     yield from table("agauss on each backend", ["work", *common.BACKENDS], backend_rows(results["backends"]))
@@ -108,6 +115,19 @@ def table(title: str, heads: list[str], rows: Any, level: int = 2) -> Iterator[s
     yield from ("", f"{'#' * level} {title}", "", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads))
     for row in rows:
         yield f"| {' | '.join(row)} |"
+
+
+def term_rows(found: dict[str, Seconds]) -> Iterator[list[str]]:
+    """The factors of nll, ahead of PyTorch and JAX, are those that each other term is to have."""
+    ahead = {peer: found["nll"][peer] / found["nll"]["ours"] for peer in ("torch eager", "jax.jit")}
+    for term, seconds in found.items():
+        ours = seconds["ours"]
+        over = ours / seconds["nll"] / terms.bytes_over_nll(term)
+        missed = [peer for peer, factor in ahead.items() if seconds[peer] < factor * ours]
+        missed += ["nll"] if over > OVER_NLL else []
+        told = "" if term == "nll" else f"**no**: {', '.join(missed)}" if missed else "yes"
+        theirs = (f"{duration(seconds[peer])} ({seconds[peer] / ours:.2g} x)" for peer in terms.PEERS)
+        yield [term, duration(ours), f"{over:.2f} x", *theirs, told]
 
 
 def step_rows(step: Seconds) -> Iterator[list[str]]:
@@ -290,6 +310,12 @@ OPERATIONS = """\
 multiply-adds, comparisons, choices and shifts. Constants and what is computed twice do not count; nor do loads and
 stores. Both threads together issue {rate:.3g} billion of them in a second for float32, where half are multiply-adds,
 half additions, and none waits for another. So `arithmetic alone` is a time that no loop of these formulas can beat."""
+
+
+TERMS = f"""\
+Sums over each sample, of a mean of 2^20 elements. `beside nll` is agauss's time over that of its nll for each array
+that is read, measured in turns. Peers have the textbook's forms, safe at the same edges. The targets are {OVER_NLL:g} x
+beside nll or less, and nll's own factors ahead of torch eager and jax.jit."""
 
 
 class Row(NamedTuple):

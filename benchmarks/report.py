@@ -40,7 +40,7 @@ import torch  # noqa: E402
 
 import pages  # noqa: E402
 from agauss.backends.cpu.vectors import BYTES  # noqa: E402
-from benchmarks import common, peers, process, small  # noqa: E402
+from benchmarks import common, peers, process, small, terms  # noqa: E402
 from benchmarks.common import LARGE, MAIN, Call, duration  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,6 +91,7 @@ def measured(quick: bool) -> dict[str, Any]:
     results["large"] = {
         dtype: rivals("kl", LARGE, dtype, ["floor", "torch.compile"], rounds) for dtype in ("float32", "float64")
     }
+    results["terms"] = other_terms(rounds)
     results["step"] = training_step(rounds)
     results["backends"] = backends(rounds)
     results["small"] = common.interleaved(
@@ -152,6 +153,21 @@ def rivals(work: str, shape: str, dtype: str, names: list[str], rounds: int) -> 
                 np.testing.assert_allclose(np.asarray(result), results["ours"], rtol=1e-3, err_msg=name)
     del results
     return common.interleaved(calls, rounds)
+
+
+def other_terms(rounds: int) -> dict[str, Seconds]:
+    """Each term by agauss and by its peers, and nll beside it, in turns."""
+    a = common.inputs(terms.SHAPE, "float32")
+    found = {}
+    for term in terms.FORMS:
+        calls = {"ours": partial(common.OURS[term], a), "nll": partial(common.OURS["nll"], a)}
+        calls |= {peer: terms.peer_call(term, peer, a) for peer in terms.PEERS}
+        results = {name: np.asarray(call()) for name, call in calls.items() if name != "nll"}
+        for name, result in results.items():
+            np.testing.assert_allclose(result, results["ours"], rtol=1e-3, err_msg=f"{term}: {name}")
+        found[term] = common.interleaved(calls, max(2, rounds // 3))
+        print(term, {name: duration(seconds) for name, seconds in found[term].items()}, flush=True)
+    return found
 
 
 def training_step(rounds: int) -> Seconds:

@@ -118,9 +118,14 @@ def _all_of(op: Operation, vjp: bool, a: Inputs) -> Any:
     if vjp:
         (kind,) = op.results.values()
         chosen["cotangent"] = a.d_kl if kind is Result.SUM else 0.5
+    taken = [own for own, name in zip(inputs_of(op), op.arguments, strict=True) if name in takes]
+    return function(*(getattr(a, name) for name in taken), **chosen)
+
+
+def inputs_of(op: Operation) -> list[str]:
+    """The names of the inputs that an operation takes."""
     own = PIXELS.get(op.name, {})
-    names = [own.get(name, name.removesuffix("1")) for name in op.arguments if name in takes]
-    return function(*(getattr(a, name) for name in names), **chosen)
+    return [own.get(name, name.removesuffix("1")) for name in op.arguments]
 
 
 PARAMETERS = {

@@ -486,5 +486,5 @@ def _logvar_of(x: Any, second: str, floor: float) -> Any:
 
 def _log_softplus(xp: Namespace, x: Any, floor: float) -> Any:
     """log(log(1 + exp(x)) + floor), which without a floor is x itself to all digits where exp(x) is tiny."""
-    found = xp.log(xp.where(x > 0.0, x, 0.0 * x) + xp.log1p(xp.exp(-xp.abs(x))) + floor)
+    found = xp.log(xp.where(x > 0.0, x, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(x))) + floor)
     return found if floor else xp.where(x < -40.0, x, found)

@@ -84,7 +84,8 @@ class MultivariateNormal(Generic[Array]):
         Raises
         ------
         ValueError
-            Where a covariance is not positive definite. JAX, CuPy and Dask give NaN instead.
+            Where a covariance is not positive definite. JAX and CuPy give NaN instead. Dask raises when it computes,
+            and names the place in the block.
 
         Examples
         --------

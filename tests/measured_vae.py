@@ -26,10 +26,12 @@ ROWS = {
     "kl_capacity": ("a capacity of 0 or more", "0 at the capacity, with gradient 0"),
     "free_bits": ("a floor of 0 or more", "NaN where a KL is; on the floor the gradient is that above it"),
     "iwae": ("any numbers", "-inf where all weights are, and inf where one is; NaN where one is"),
+    "iwae_gradients": ("finite numbers", "doubly reparameterised: 0 for a datum whose weights add up to 0"),
     "score_function": ("finite numbers", "logvar = -inf: inf, and 0 by the mean where z is there"),
     "product_of_experts": ("any numbers", "logvar = inf: the expert says nothing; -inf: it decides"),
     "interpolate": ("t within 0 and 1", "t = 0 and 1: the ends, even if infinite"),
     "slerp": ("t within 0 and 1", "a straight line where one is 0; large, inf or NaN between opposite ones"),
+    "anomaly": ("any numbers", "NaN where elbo is; NaN in the reference is left out; a tie counts as less odd"),
     "MultivariateNormal.sample": (TRIL, "NaN where mean or L is"),
     "MultivariateNormal.log_prob": (TRIL, "-inf or NaN where x is infinite"),
     "MultivariateNormal.entropy": (TRIL, "NaN where the diagonal is"),
@@ -68,6 +70,36 @@ def of_score_function(seed):
     )
 
 
+def of_iwae_gradients(seed):
+    """Of all estimators: PyTorch's gradients of log-weights, q's density held where an estimator leaves it out."""
+    rng = np.random.default_rng(seed)
+    shapes = (5, 3), (5, 3, 2), (5, 3, 2), (3, 2), (3, 2), (3, 2), (3, 2)
+    weights, d_z, *given = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
+    weights = np.abs(weights)
+    share = torch.tensor(np.float64(weights))
+    largest = 0.0
+    for estimator in ("standard", "sticking-the-landing", "doubly-reparameterised"):
+        z, mean, logvar, mean2, logvar2 = (torch.tensor(np.float64(a), requires_grad=True) for a in given)
+        path = mean + torch.exp(logvar / 2) * ((z - mean) / torch.exp(logvar / 2)).detach()
+        held = (mean, logvar) if estimator == "standard" else (mean.detach(), logvar.detach())
+        ratio = [torch.distributions.Normal(m, torch.exp(v / 2)) for m, v in (held, (mean2, logvar2))]
+        value = torch.tensor(np.float64(d_z)) * path
+        of_path = value - share[..., None] * (ratio[0].log_prob(path) - ratio[1].log_prob(path))
+        by_q = share[..., None] / share.sum(0)[..., None] if estimator.startswith("doubly") else torch.ones(1)
+        wanted = [*torch.autograd.grad((by_q * of_path).sum(), (mean, logvar), retain_graph=True)]
+        wanted += torch.autograd.grad(of_path.sum(), (mean2, logvar2))
+        found = vae.iwae_gradients(weights, d_z, *given, estimator=estimator)
+        largest = max(largest, ulps(found, [g.numpy() for g in wanted]))
+    return 0.0, largest
+
+
+def of_anomaly(seed):
+    rng = np.random.default_rng(seed)
+    elbo, reference = (rng.integers(-50, 0, n).astype(np.float32) for n in (20, 37))
+    p = (1 + (reference <= elbo[:, None]).sum(1)) / 38
+    return ulps([vae.anomaly(elbo, reference)], [p]), 0.0
+
+
 def of_normal(name, seed):
     """Of a method and its gradients, by PyTorch's distributions in float64."""
     rng = np.random.default_rng(seed)
@@ -102,13 +134,16 @@ def of_normal(name, seed):
     )
 
 
+BY_HAND = {"score_function": of_score_function, "iwae_gradients": of_iwae_gradients, "anomaly": of_anomaly}
+
+
 def measured(name):
     """The largest error of a function's values, and of its gradients."""
     kind, _, method = name.partition(".")
     if method:
         found = [of_normal(method, seed) for seed in SEEDS]
-    elif name == "score_function":
-        found = [of_score_function(seed) for seed in SEEDS]
+    elif name in BY_HAND:
+        found = [BY_HAND[name](seed) for seed in SEEDS]
     else:
         cases = [case for title, case in CASES.items() if title.replace(",", " ").split()[0] == kind]
         found = [of_function(case, seed) for case in cases for seed in SEEDS]

@@ -235,6 +235,10 @@ def test_moments_of_logstd_and_softplus_are_their_log_variances(library, dtype, 
     true = [2 * mp.log(mp.log1p(mp.exp(mp.mpf(float(v)))) + mp.mpf(floor)) for v in x]
     sizes = [abs(t) + 2 for t in true]  # an error of the std is absolute in its logarithm
     assert_ulp(host(q.logvar)[0], true, 4, scale=sizes)
+    ends = array(library, np.array([[-np.inf, np.inf, np.nan]] * 2, dtype))
+    least = 2 * np.log(floor) if floor else -np.inf
+    found = host(Q.from_moments(ends, axis=0, second="softplus", floor=floor, bounds=None).logvar)[0]
+    np.testing.assert_allclose(found, [least, np.inf, np.nan], rtol=3e-7)
     q = Q.from_moments(moments, axis=0, second="logstd", bounds=None)
     assert same_bits(host(q.logvar)[0], 2 * x)
 

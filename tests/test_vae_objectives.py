@@ -240,3 +240,13 @@ def test_a_schedule_is_compiled_twice():
 def test_an_array_that_is_no_schedules_value_is_refused(beta):
     with pytest.raises(TypeError, match="beta must have"):
         vae.elbo(np.ones(3), np.ones(3), beta=beta)
+
+
+def test_the_best_shared_variance_is_the_mean_squared_error():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(4, 9)), rng.normal(size=(4, 9))
+    best = np.log(np.mean((x - y) ** 2))
+    assert abs(ag.nll_vjp(x, y, best, cotangent=1.0)[2]) < 1e-13 * x.size
+    near = [float(ag.nll(x, y, best + step)) for step in (-0.01, 0.0, 0.01)]
+    assert near[1] < min(near[0], near[2])
+    assert near[1] == pytest.approx(x.size / 2 * (np.log(2 * np.pi) + best + 1), rel=1e-14)

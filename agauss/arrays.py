@@ -74,8 +74,12 @@ class Library:
         hold whole events, where the library's arrays are of blocks."""
         if self.name == "dask":
             return cast("Blocks", self.backend).by_events(function, signature, arrays)
-        with self.on(arrays[0]), np.errstate(all="ignore"):  # inf and NaN are results, not accidents
+        with self.on(arrays[0]), self.quiet():
             return function(self, *arrays)
+
+    def quiet(self) -> AbstractContextManager[Any]:
+        """Where inf and NaN are results, not accidents. PyTorch warns of none, and torch.compile knows no errstate."""
+        return nullcontext() if self.name == "torch" else np.errstate(all="ignore")
 
     @property
     def widest(self) -> DType:
@@ -406,7 +410,7 @@ def like(value: Number, library: Library, model: Array, dtype: DType | None = No
     """A number as an array without dimensions, of the model's dtype, if not of another, and on its device."""
     device = device_of(model)
     options = {} if device is None else {"device": device}
-    with np.errstate(all="ignore"):  # a number beyond the dtype is inf, or 0
+    with library.quiet():  # a number beyond the dtype is inf, or 0
         return library.xp.asarray(real(value), dtype=model.dtype if dtype is None else dtype, **options)
 
 

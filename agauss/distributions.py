@@ -5,8 +5,6 @@ from __future__ import annotations  # help() shows them as they are written
 from collections.abc import Sequence
 from typing import Any, Generic, Literal, Self
 
-import numpy as np
-
 from agauss import ops
 from agauss.arrays import NUMPY, Namespace, Operands, Shape, dtype_name, floating, is_number, library_of, operands
 from agauss.backends.protocol import DType
@@ -473,7 +471,7 @@ def _logvar_of(x: Any, second: str, floor: float) -> Any:
     """The log-variance that stored moments stand for, by way of float32 for half types."""
     given = operands(("moments",), (x,))
     xp = given.library.xp
-    with np.errstate(all="ignore"), given.library.on(x):
+    with given.library.on(x), given.library.quiet():
         wide = x if x.dtype == given.wide else xp.astype(x, given.wide)
         if second == "logstd":
             result = 2.0 * wide

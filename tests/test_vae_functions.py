@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+import torch
 from oracles import EVERY_LIBRARY, array, dtype_of, library_of, wide
 from vae_cases import CASES, expected, flat, inputs
 
@@ -101,6 +102,25 @@ def test_a_cotangent_may_be_a_number(name):
     ones = [np.ones(v.shape) for v in values[: case.trained]]
     for got, want in zip(flat(case.vjp(*arrays, [1.0] * case.trained)), flat(case.vjp(*arrays, ones)), strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+WHOLE = [name for name in CASES if not name.startswith(("interpolate", "slerp"))]  # these look at t
+
+
+@pytest.mark.filterwarnings("ignore:.*lru_cache.*:UserWarning")  # PyTorch sees through one, and says so
+@pytest.mark.parametrize("name", WHOLE)
+def test_torch_compile_makes_one_graph_of_an_objective_and_its_gradients(name):
+    torch._dynamo.reset()
+    case = CASES[name]
+    arrays = [torch.tensor(a) for a in inputs(case)]
+    _, cotangents, _ = expected(case, arrays)
+    cotangents = [torch.tensor(c) for c in cotangents]
+    for function, given in ((case.function, arrays), (case.vjp, [*arrays, cotangents])):
+        compiled = torch.compile(
+            lambda *given, function=function: flat(function(*given)), fullgraph=True, backend="eager"
+        )
+        for got, want in zip(compiled(*given), flat(function(*given)), strict=True):
+            torch.testing.assert_close(got, want, rtol=0, atol=0)
 
 
 def test_plain_numbers_will_do():

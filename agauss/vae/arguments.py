@@ -17,7 +17,7 @@ from agauss.words import index_of
 @contextmanager
 def computing(given: Operands) -> Iterator[Any]:
     """The namespace of the arguments' library, where they are; inf and NaN are results there, not accidents."""
-    with given.library.on(given.arrays[0]), np.errstate(all="ignore"):
+    with given.library.on(given.arrays[0]), given.library.quiet():
         yield given.library.xp
 
 

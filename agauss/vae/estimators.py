@@ -155,8 +155,10 @@ def iwae_gradients(
     if (mean2 is None) != (logvar2 is None):
         raise ValueError("mean2 and logvar2 must be given together")
     given, _ = _samples_of("weights", weights, z, mean, logvar)
-    if operands(("z", "d_z"), (z, d_z)).shape != tuple(d_z.shape) or tuple(d_z.shape) != given.shape:
-        raise ValueError(f"d_z must have the shape of z, {given.shape}; got {tuple(d_z.shape)}")
+    shape = tuple(operands(("d_z",), (d_z,)).arrays[0].shape)
+    if shape != given.shape:
+        raise ValueError(f"d_z must have the shape of z, {given.shape}; got {shape}")
+    operands(("z", "d_z"), (z, d_z))
     xp = given.library.xp
     share = trailing(xp, xp.astype(weights, given.wide), len(given.shape))
     # A log-weight is log p(x | z) less the log-ratio of the densities of q and the prior.
@@ -187,8 +189,9 @@ def _samples_of(name: str, of: Any, z: Any, mean: Any, logvar: Any) -> tuple[Ope
     if found is None or found.name != given.library.name:
         raise TypeError(f"{name} must be an array of {given.library.name}; got {type(of).__name__}")
     leading = tuple(of.shape)
-    if tuple(z.shape) != given.shape:
-        raise ValueError(f"z must have the shape that mean and logvar broadcast to; got {tuple(z.shape)}")
+    shape = tuple(given.arrays[0].shape)
+    if shape != given.shape:
+        raise ValueError(f"z must have the shape that mean and logvar broadcast to; got {shape}")
     if leading != given.shape[: len(leading)]:
         raise ValueError(f"{name} must have the leading axes of z, of shape {given.shape}; got {leading}")
     return given, leading

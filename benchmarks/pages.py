@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import common, small, terms
+from benchmarks import common, multivariate, small, terms
 from benchmarks.common import LARGE, MAIN, duration
 
 COLUMNS = ["floor", "torch.compile", "torch eager", "jax.jit", "numpy", "scipy Normal", "numpyro Normal"]
@@ -56,6 +56,9 @@ def page(results: dict[str, Any]) -> Iterator[str]:
             f"Other terms, float32, parameters ({terms.SHAPE.replace('x', ', ')})", heads, term_rows(results["terms"])
         )
         yield from ("", *TERMS.splitlines())
+    if "full covariance" in results:
+        yield from table("Full covariance", ["work", *multivariate.SHAPES], normal_rows(results["full covariance"]))
+        yield from ("", *NORMAL.splitlines())
     yield from table("A training step", ["what", "time", "beside torch eager"], step_rows(results["step"]))
     yield from ("", "![time of a training step](performance-step.svg)")
     yield from table("agauss on each backend", ["work", *common.BACKENDS], backend_rows(results["backends"]))
@@ -128,6 +131,11 @@ def term_rows(found: dict[str, Seconds]) -> Iterator[list[str]]:
         told = "" if term == "nll" else f"**no**: {', '.join(missed)}" if missed else "yes"
         theirs = (f"{duration(seconds[peer])} ({seconds[peer] / ours:.2g} x)" for peer in terms.PEERS)
         yield [term, duration(ours), f"{over:.2f} x", *theirs, told]
+
+
+def normal_rows(found: dict[str, dict[str, Seconds]]) -> Iterator[list[str]]:
+    for work, shapes in found.items():
+        yield [work, *(f"{duration(s['ours'])} ({s['theirs'] / s['ours']:.2g} x)" for s in shapes.values())]
 
 
 def step_rows(step: Seconds) -> Iterator[list[str]]:
@@ -316,6 +324,11 @@ TERMS = f"""\
 Sums over each sample, of a mean of 2^20 elements. `beside nll` is agauss's time over that of its nll for each array
 that is read, measured in turns. Peers have the textbook's forms, safe at the same edges. The targets are {OVER_NLL:g} x
 beside nll or less, and nll's own factors ahead of torch eager and jax.jit."""
+
+
+NORMAL = """\
+`MultivariateNormal` in float32, by batch and dimensions, and how many times that PyTorch's takes. Both construct the
+distribution in each call. PyTorch's checks of its arguments are off."""
 
 
 class Row(NamedTuple):

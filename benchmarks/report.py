@@ -40,7 +40,7 @@ import torch  # noqa: E402
 
 import pages  # noqa: E402
 from agauss.backends.cpu.vectors import BYTES  # noqa: E402
-from benchmarks import common, peers, process, small, terms  # noqa: E402
+from benchmarks import common, multivariate, peers, process, small, terms  # noqa: E402
 from benchmarks.common import LARGE, MAIN, Call, duration  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,6 +92,7 @@ def measured(quick: bool) -> dict[str, Any]:
         dtype: rivals("kl", LARGE, dtype, ["floor", "torch.compile"], rounds) for dtype in ("float32", "float64")
     }
     results["terms"] = other_terms(rounds)
+    results["full covariance"] = full_covariance(rounds)
     results["step"] = training_step(rounds)
     results["backends"] = backends(rounds)
     results["small"] = common.interleaved(
@@ -167,6 +168,19 @@ def other_terms(rounds: int) -> dict[str, Seconds]:
             np.testing.assert_allclose(result, results["ours"], rtol=1e-3, err_msg=f"{term}: {name}")
         found[term] = common.interleaved(calls, max(2, rounds // 3))
         print(term, {name: duration(seconds) for name, seconds in found[term].items()}, flush=True)
+    return found
+
+
+def full_covariance(rounds: int) -> dict[str, dict[str, Seconds]]:
+    """MultivariateNormal beside PyTorch's, of both what asv measures."""
+    found: dict[str, dict[str, Seconds]] = {}
+    for shape in multivariate.SHAPES:
+        a = multivariate.Inputs(shape)
+        for work, make in multivariate.WORKS.items():
+            calls = make(a)
+            for call in calls.values():
+                call()
+            found.setdefault(work, {})[shape] = common.interleaved(calls, max(2, rounds // 5))
     return found
 
 

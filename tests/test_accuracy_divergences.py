@@ -176,6 +176,15 @@ def test_a_call_with_another_order_on_the_same_arrays_has_that_order():
         np.testing.assert_array_equal(found, [ag.renyi(*place, alpha=alpha) for place in zip(*arrays, strict=True)])
 
 
+@libraries
+def test_order_0_is_0_where_the_inverse_of_a_variance_is_infinite_and_nan_where_that_is(library):
+    columns = [11, 1, 0, 0], [-91, -90.5, -math.inf, math.nan], [4, 1.5, 1, 0], [20, -90, 0, 0]
+    arrays = [np.array(column, np.float32) for column in columns]
+    np.testing.assert_array_equal(elements(ag.renyi, library, arrays, alpha=0), [0, 0, 0, math.nan])
+    for gradient in ag.renyi_vjp(*arrays, alpha=0, cotangent=1.0):
+        np.testing.assert_array_equal(gradient[:3], 0)
+
+
 @pytest.mark.parametrize("alpha", [0.25, 0.5, 0.75])
 def test_orders_alpha_and_1_less_alpha_are_the_same_divergence_the_other_way(alpha):
     """Of which one half is twice the Bhattacharyya distance."""

@@ -163,7 +163,8 @@ def renyi_parts(m, d, logvar, logvar2, alpha):
     t = m.where(alpha == zero, zero, t)  # on which nothing depends then
     c, below, s = one - alpha, t < zero, exp_of_less(m, t, rest)
     part = m.where(below, alpha + c * s, c + alpha * s)
-    return t, c, s, part, factor(m, m.exp(-m.where(below, logvar2, logvar)) / part, d)
+    p = factor(m, m.exp(-m.where(below, logvar2, logvar)) / part, d)
+    return t, c, s, part, m.where((alpha == zero) & m.infinite(p), zero, p)
 
 
 def renyi(m, mean, logvar, mean2, logvar2, alpha):

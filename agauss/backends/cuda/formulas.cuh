@@ -150,7 +150,8 @@ __device__ __forceinline__ auto renyi_parts(auto d, auto logvar, auto logvar2, a
     auto below = t < zero;
     auto s = exp_of_less(t, rest);
     auto part = where(below, alpha + (c * s), c + (alpha * s));
-    return values(t, c, s, part, factor(exp(-where(below, logvar2, logvar)) / part, d));
+    auto p = factor(exp(-where(below, logvar2, logvar)) / part, d);
+    return values(t, c, s, part, where((alpha == zero) & infinite(p), zero, p));
 }
 
 __device__ __forceinline__ auto renyi(auto mean, auto logvar, auto mean2, auto logvar2, auto alpha) {

@@ -1,6 +1,7 @@
 """What kernels gain their speed by leaves their bits: vectors of any width, and no guards where bounds allow it."""
 
 import hashlib
+from functools import partial
 
 import ml_dtypes
 import numpy as np
@@ -27,11 +28,12 @@ def test_a_function_has_its_guarded_twins_bits_at_log_variances_and_their_differ
     assert calm_bits == bits
 
 
+@pytest.mark.parametrize("function", [ag.kl, partial(ag.renyi, alpha=0.9375)], ids=["kl", "renyi"])
 @pytest.mark.parametrize("bounds", [NARROW, (-REACH, REACH, "straight-through")], ids=str)
-def test_kl_is_the_one_without_bounds_at_log_variances_within_them(bounds):
+def test_a_divergence_is_the_one_without_bounds_at_log_variances_within_them(bounds, function):
     mean, logvar, mean2, logvar2 = np.random.default_rng(1).uniform(-20, 20, (4, 1003)).astype(np.float32)
-    got = ag.kl(mean, logvar, mean2, logvar2, axis=(), bounds=bounds, bounds2=bounds)
-    assert got.tobytes() == ag.kl(mean, logvar, mean2, logvar2, axis=()).tobytes()
+    got = function(mean, logvar, mean2, logvar2, axis=(), bounds=bounds, bounds2=bounds)
+    assert got.tobytes() == function(mean, logvar, mean2, logvar2, axis=()).tobytes()
 
 
 def bounded(term, *limits, kind="hard"):
@@ -48,7 +50,8 @@ def bounded(term, *limits, kind="hard"):
         (bounded(formulas.kl_prior, NARROW, kind="soft"), False),  # whose own exponentials take any number
         (bounded(formulas.kl, NARROW), False),  # the other log-variance is free
         (bounded(formulas.kl, NARROW, WIDE), False),
-        (bounded(formulas.renyi, NARROW, NARROW), False),  # takes exp of alpha times a difference
+        (bounded(formulas.renyi, NARROW, NARROW), True),  # whose alpha is between 0 and 1
+        (bounded(formulas.renyi_above_one, NARROW, NARROW), False),  # takes exp of alpha times a difference
         (bounded(formulas.bernoulli_nll), False),  # has no log-variance
     ],
 )

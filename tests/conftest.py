@@ -18,6 +18,14 @@ def one_thread_of_torch():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module")
+def double_precision_of_jax():
+    jax = pytest.importorskip("jax")
+    enable = getattr(jax, "enable_x64", None) or jax.experimental.enable_x64  # where it was before JAX 0.8
+    with enable(True):
+        yield
+
+
 @pytest.fixture
 def dask_on_this_thread():
     dask = pytest.importorskip("dask")

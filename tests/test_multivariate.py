@@ -18,18 +18,11 @@ from torch.distributions import kl_divergence
 
 import agauss as ag
 
+pytestmark = pytest.mark.usefixtures("double_precision_of_jax")
 Q, D = ag.MultivariateNormal, ag.DiagonalGaussianDistribution
 # JAX compiles each step of a call for itself, half a minute a test.
 libraries = pytest.mark.parametrize("library", nightly_unless(lambda library: library != "jax", EVERY_LIBRARY))
 TINY = mp.mpf("1e-90")  # what 50 digits leave of 0
-
-
-@pytest.fixture(autouse=True, scope="module")
-def double_precision_of_jax():
-    import jax
-
-    with jax.enable_x64(True):
-        yield
 
 
 def variable(a):

@@ -7,17 +7,10 @@ from refusals import assert_refused
 
 import agauss as ag
 
+pytestmark = pytest.mark.usefixtures("double_precision_of_jax")
 KEY = ag.random.Key(2**40 + 7, stream=3)
 NAMESPACES = {"numpy": "numpy", "torch": "torch", "jax": "jax.numpy", "dask": "dask.array"}
 libraries = pytest.mark.parametrize("library", EVERY_LIBRARY)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def double_precision_of_jax():
-    import jax
-
-    with jax.enable_x64(True):
-        yield
 
 
 def namespace(library):

@@ -190,6 +190,7 @@ def test_cuda_tensors_have_the_bits_of_the_cpus(dtype):
                 assert got is None or torch.equal(got.cpu(), exact)
 
 
+@pytest.mark.filterwarnings("ignore:You are using `torch.load`:FutureWarning")  # of PyTorch 2.4, about its own call
 @pytest.mark.parametrize("again", [lambda q: pickle.loads(pickle.dumps(q)), copy.copy, copy.deepcopy])
 @pytest.mark.parametrize("made", [Q, lambda p: Q.from_mean_logvar(p, 0.5, bounds="soft"), lambda p: Q(p, True)])
 def test_a_distribution_is_pickled_and_copied(made, again):

@@ -21,7 +21,7 @@ def one_thread_of_torch():
 @pytest.fixture(scope="module")
 def double_precision_of_jax():
     jax = pytest.importorskip("jax")
-    enable = getattr(jax, "enable_x64", None) or jax.experimental.enable_x64  # where it was before JAX 0.8
+    enable = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # JAX 0.4
     with enable(True):
         yield
 

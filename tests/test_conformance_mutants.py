@@ -11,6 +11,8 @@ from agauss.conformance import run
 from agauss.conformance.libraries import NumPy
 from agauss.integrations import torch as agt
 
+pytestmark = pytest.mark.usefixtures("one_thread_of_torch")
+
 # Each check is seen to fail: classes with one fault each
 
 LATENTS = (2, 3, 4, 5)

@@ -27,6 +27,8 @@ from quick import nightly_unless
 
 import agauss as ag
 
+pytestmark = pytest.mark.usefixtures("one_thread_of_torch")
+
 BOUNDED = [name for name in ELEMENTWISE if CASES[name].bounded]
 
 

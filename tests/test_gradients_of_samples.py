@@ -25,6 +25,8 @@ from quick import nightly_unless
 
 import agauss as ag
 
+pytestmark = pytest.mark.usefixtures("one_thread_of_torch")
+
 
 @libraries
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ from quick import FEW
 import agauss as ag
 from agauss.operations import Result
 
+pytestmark = pytest.mark.usefixtures("one_thread_of_torch")
+
 LAYOUTS = [
     strided,
     negative,

@@ -65,8 +65,8 @@ def test_a_second_process_takes_its_kernels_from_the_cache(tmp_path):
     for hash_seed in (1, 2):  # what is cached must depend neither on the order of a set nor on an object's address
         run("work(1), work(2)", tmp_path, NUMBA_CACHE_DIR=folder, NUMBA_NUM_THREADS=2, PYTHONHASHSEED=hash_seed)
         seen.append(files_under(folder))
-    # KL, sample, its gradients, the loop over threads, and two functions that Python calls.
-    assert len(seen[0]) == 6
+    # KL, sample, its gradients, three that they share, the loop over threads, and two functions that Python calls.
+    assert len(seen[0]) == 9
     assert seen[1] == seen[0]
 
 
@@ -123,10 +123,14 @@ def kept():
     contents = {}
     for term in (formulas.std, formulas.var):
         kernels.kernel(spec_of(term))
-        found = [folder / key_of(term) for folder in cache._folders() if (folder / key_of(term)).exists()]
-        assert found, "the kernel has been compiled and not kept: can no folder be written?"
-        contents[term] = found[0].read_bytes()
+        contents[term] = content_of(key_of(term))
     return contents
+
+
+def content_of(key):
+    found = [folder / key for folder in cache._folders() if (folder / key).exists()]
+    assert found, "the kernel has been compiled and not kept: can no folder be written?"
+    return found[0].read_bytes()
 
 
 @pytest.fixture
@@ -341,8 +345,8 @@ if __name__ == "__main__":
     assert failures.empty(), failures.get()
     folder = Path(os.environ["NUMBA_CACHE_DIR"])
     files = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
-    # And the parallel loop, and the function that reads arrays' forms; nothing half written.
-    assert len(files) == len(NAMES) * len(DTYPES) + 2, files
+    # And two that a dtype's share, the parallel loop, and the function that reads arrays' forms; nothing half written.
+    assert len(files) == (len(NAMES) + 2) * len(DTYPES) + 2, files
     check(0)  # all by what is on disk now
     assert files == {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
     print("done")
@@ -394,8 +398,10 @@ if __name__ == "__main__":
 
 
 def test_a_file_that_two_processes_write_is_always_whole(kept, tmp_path):
-    (tmp_path / "content").write_bytes(kept[formulas.std])
-    head = f"KEY, FILE, SECONDS = {key_of(formulas.std)!r}, {str(tmp_path / 'content')!r}, 1\n"
+    """That of a function that kernels share: it calls no other."""
+    key = cache.key("copy_in", "float32")
+    (tmp_path / "content").write_bytes(content_of(key))
+    head = f"KEY, FILE, SECONDS = {key!r}, {str(tmp_path / 'content')!r}, 1\n"
     assert run(head + WRITERS, tmp_path, NUMBA_CACHE_DIR=tmp_path / "cache").stdout == "done\n"
     assert len(files_under(tmp_path / "cache")) == 1
 

@@ -27,7 +27,19 @@ from numba.core.runtime.nrt import rtsys
 # What machine code is made from: all of ours that kernels.py imports.
 MODULES = tuple(f"agauss.maths.{name}" for name in ("coefficients", "formulas", "noise", "parts", "sums")) + tuple(
     f"agauss.backends.cpu.{name}"
-    for name in ("cache", "calm", "descriptor", "halves", "kernels", "loops", "mathlib", "memory", "normals", "vectors")
+    for name in (
+        "cache",
+        "calm",
+        "descriptor",
+        "halves",
+        "kernels",
+        "loops",
+        "mathlib",
+        "memory",
+        "normals",
+        "shared",
+        "vectors",
+    )
 )
 # Numba's settings that change machine code.
 SETTINGS = (

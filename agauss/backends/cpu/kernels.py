@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
+import llvmlite.binding as llvm
 import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
@@ -53,10 +54,29 @@ def parallel() -> Callable[[int, int, int, int], None]:
 
 
 def _of(spec: LoopSpec | None) -> Kernel:
+    if spec is not None:
+        for name in ("copy_in", "copy_out", *(("noise_in",) if spec.noisy else ())):
+            _share(name, spec.dtype)
+
     def named() -> tuple[object, ...]:
         return ("parallel" if spec is None else _named(spec),)
 
     return made(_kernels, spec, named, lambda key: _compile(spec, key), arguments=4 if spec is None else 3)
+
+
+_shared: dict[Any, Kernel] = {}  # by their name and dtype
+
+
+def _share(name: str, dtype: type) -> None:
+    """Make a function of shared.py known to LLVM, for the kernels that call it."""
+
+    def make(key: str) -> Any:
+        from agauss.backends.cpu import loops
+
+        return loops.make_shared(key, name, dtype)
+
+    function = made(_shared, (name, dtype), lambda: (name, dtype.__name__), make, arguments=6)
+    llvm.add_symbol(function.key, function.address)
 
 
 def made(

@@ -12,7 +12,7 @@ from numba import cfunc, prange, types
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import intrinsic, overload, register_jitable
 
-from agauss.backends.cpu import calm, mathlib
+from agauss.backends.cpu import calm, mathlib, shared
 from agauss.backends.cpu.descriptor import (
     COLUMNS,
     DIRECT,
@@ -113,8 +113,8 @@ def loads_and_noise(d, slots, start, n, base, x, halves):
     for k in range(last):
         source, storage = load(d, array(d, k), start, n, advance(base, k * SCRATCH), x, halves)
         pointers, stored = tuple_setitem(pointers, k, source), tuple_setitem(stored, k, storage)
-    scratch, spare = advance(base, last * SCRATCH), advance(base, len(slots) * SCRATCH)
-    return tuple_setitem(pointers, last, load_noise(d, array(d, last), start, n, scratch, spare, x)), stored
+    noise = load_noise(d, array(d, last), start, n, advance(base, last * SCRATCH), x)
+    return tuple_setitem(pointers, last, noise), stored
 
 
 def targets(d, slots, first, start, n, base, x, halves):
@@ -348,6 +348,11 @@ def make_loop(name, spec):
                     put_sum(d, task, total, zero)
 
     return _compiled(name, loop, SIGNATURE, error_model="numpy")
+
+
+def make_shared(name, function, dtype):
+    """A function of shared.py, of that name there."""
+    return shared.make(function, name, dtype)
 
 
 def make_parallel(name):

@@ -22,6 +22,7 @@ from agauss.backends.cpu.descriptor import (
 )
 from agauss.backends.cpu.halves import read, write
 from agauss.backends.cpu.mathlib import inlined, like
+from agauss.backends.cpu.shared import shared
 from agauss.backends.cpu.vectors import BYTES, Vector, put_vector, vector_at, vector_pointer
 from agauss.maths.sums import TILE
 
@@ -179,15 +180,22 @@ def load(d, array, start, n, scratch, x, halves):
     Scratch has room for a whole vector where there are fewer elements.
     """
     inner = d[EXTENTS + d[NDIM] - 1]
-    stride = d[array + STRIDES + d[NDIM] - 1]
-    storage = d[array + STORAGE] % BUFFERED
     row = start // inner
     column = start - row * inner
     if lies_together(d, array, column, n, halves):
-        return place(d, array, row, column, x), storage
+        return place(d, array, row, column, x), d[array + STORAGE] % BUFFERED
+    return copy_in(d, array, row, column, n, scratch, x), DIRECT
+
+
+@shared
+def copy_in(d, array, row, column, n, scratch, x):
+    """Copy n elements of an array, from a column of a row on, to scratch."""
+    inner = d[EXTENTS + d[NDIM] - 1]
+    stride = d[array + STRIDES + d[NDIM] - 1]
+    storage = d[array + STORAGE] % BUFFERED
     if has_short_rows(d, array, column, n):
         copy_by_columns(place(d, array, row, 0, x), d[array + STRIDES], stride, scratch, inner, 1, inner, n // inner)
-        return scratch, DIRECT
+        return scratch
     done = 0
     while done < n:
         run = min(inner - column, n - done)
@@ -211,7 +219,7 @@ def load(d, array, start, n, scratch, x, halves):
         done += run
         row += 1
         column = 0
-    return scratch, DIRECT
+    return scratch
 
 
 @inlined
@@ -231,15 +239,21 @@ def target(d, array, start, n, scratch, x, halves):
 def store(d, array, start, n, scratch, x, halves):
     """Copy scratch to elements start ... start + n - 1 of an output, unless `target` gave the array itself."""
     inner = d[EXTENTS + d[NDIM] - 1]
-    stride = d[array + STRIDES + d[NDIM] - 1]
-    storage = d[array + STORAGE] % BUFFERED
     row = start // inner
     column = start - row * inner
-    if d[array + ADDRESS] == 0 or lies_together(d, array, column, n, halves):
-        return
+    if d[array + ADDRESS] != 0 and not lies_together(d, array, column, n, halves):
+        copy_out(d, array, row, column, n, scratch, x)
+
+
+@shared
+def copy_out(d, array, row, column, n, scratch, x):
+    """Copy scratch to n elements of an output, from a column of a row on."""
+    inner = d[EXTENTS + d[NDIM] - 1]
+    stride = d[array + STRIDES + d[NDIM] - 1]
+    storage = d[array + STORAGE] % BUFFERED
     if has_short_rows(d, array, column, n):
         copy_by_columns(scratch, inner, 1, place(d, array, row, 0, x), d[array + STRIDES], stride, inner, n // inner)
-        return
+        return scratch
     done = 0
     while done < n:
         run = min(inner - column, n - done)
@@ -256,3 +270,4 @@ def store(d, array, start, n, scratch, x, halves):
         done += run
         row += 1
         column = 0
+    return scratch

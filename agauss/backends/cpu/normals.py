@@ -22,6 +22,7 @@ from agauss.backends.cpu.descriptor import (
     STRIDES,
 )
 from agauss.backends.cpu.memory import SCRATCH, advance, pointer
+from agauss.backends.cpu.shared import shared
 from agauss.backends.cpu.vectors import put_vector, vector_at, vector_pointer, width_of
 from agauss.maths import noise
 
@@ -153,10 +154,18 @@ def _interleaved(builder, a, b):
 
 
 @register_jitable
-def load_noise(d, array, start, n, scratch, spare, x):
-    """The noise of elements start ... start + n - 1. It hangs on a linear index, in the whole array where this one is a
-    block: `array` holds that index's first value, where others have an address, and its strides."""
-    ndim = d[NDIM]
+def load_noise(d, array, start, n, scratch, x):
+    """A pointer to the noise of elements start ... start + n - 1, in scratch."""
+    inner = d[EXTENTS + d[NDIM] - 1]
+    row = start // inner
+    return noise_in(d, array, row, start - row * inner, n, scratch, x)
+
+
+@shared
+def noise_in(d, array, row, column, n, scratch, x):
+    """The noise of n elements, from a column of a row on. It hangs on a linear index, in the whole array where this one
+    is a block: `array` holds that index's first value, where others have an address, and its strides."""
+    ndim, spare = d[NDIM], advance(scratch, SCRATCH)
     strides = array + STRIDES
     inner = d[EXTENTS + ndim - 1]
     stride = d[strides + ndim - 1]
@@ -165,9 +174,7 @@ def load_noise(d, array, start, n, scratch, spare, x):
     for axis in range(ndim - 1):
         adjacent &= d[strides + axis] == d[EXTENTS + axis + 1] * d[strides + axis + 1]
     if adjacent:  # the rows of the noise, if not of what is read with it
-        return generate(d, d[array + ADDRESS] + start, n, scratch, x)
-    row = start // inner
-    column = start - row * inner
+        return generate(d, d[array + ADDRESS] + row * inner + column, n, scratch, x)
     done = 0
     while done < n:
         element = d[array + ADDRESS]

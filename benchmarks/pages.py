@@ -364,8 +364,8 @@ same bits on every machine. The floor moves bytes alone.""",
     (
         "Half types are computed in float32.",
         lambda row: row.dtype in ("float16", "bfloat16"),
-        """The arithmetic is float32's, and so are the vectors: a half type is converted when it is read
-or written. The floor has half the bytes to move.""",
+        """The arithmetic is float32's, and so are the vectors: a half
+type is converted when it is read or written. The floor has half the bytes to move.""",
     ),
     (
         "Arrays that fit in the cache.",

@@ -51,10 +51,9 @@ def page(results: dict[str, Any]) -> Iterator[str]:
     for dtype, found in results["dtypes"].items():
         yield from works_table(f"{dtype}, parameters ({MAIN.replace('x', ', ')})", found)
     if "terms" in results:
-        heads = ["term", "agauss", "beside nll", *terms.PEERS, "met"]
-        yield from table(
-            f"Other terms, float32, parameters ({terms.SHAPE.replace('x', ', ')})", heads, term_rows(results["terms"])
-        )
+        heads = ["term", "operations", "arithmetic alone", "agauss", "beside nll", *terms.PEERS, "met"]
+        title = f"Other terms, float32, parameters ({terms.SHAPE.replace('x', ', ')})"
+        yield from table(title, heads, term_rows(results["terms"], results["operations"]))
         yield from ("", *TERMS.splitlines())
     if "full covariance" in results:
         yield from table("Full covariance", ["work", *multivariate.SHAPES], normal_rows(results["full covariance"]))
@@ -120,8 +119,9 @@ def table(title: str, heads: list[str], rows: Any, level: int = 2) -> Iterator[s
         yield f"| {' | '.join(row)} |"
 
 
-def term_rows(found: dict[str, Seconds]) -> Iterator[list[str]]:
+def term_rows(found: dict[str, Seconds], counted: dict[str, Any]) -> Iterator[list[str]]:
     """The factors of nll, ahead of PyTorch and JAX, are those that each other term is to have."""
+    elements = prod(int(n) for n in terms.SHAPE.split("x")) // 2
     ahead = {peer: found["nll"][peer] / found["nll"]["ours"] for peer in ("torch eager", "jax.jit")}
     for term, seconds in found.items():
         ours = seconds["ours"]
@@ -130,7 +130,9 @@ def term_rows(found: dict[str, Seconds]) -> Iterator[list[str]]:
         missed += ["nll"] if over > OVER_NLL else []
         told = "" if term == "nll" else f"**no**: {', '.join(missed)}" if missed else "yes"
         theirs = (f"{duration(seconds[peer])} ({seconds[peer] / ours:.2g} x)" for peer in terms.PEERS)
-        yield [term, duration(ours), f"{over:.2f} x", *theirs, told]
+        operations = counted["terms"][term]
+        bound = f"{operations:.3g}", duration(operations * elements / counted["issued"])
+        yield [term, *bound, duration(ours), f"{over:.2f} x", *theirs, told]
 
 
 def normal_rows(found: dict[str, dict[str, Seconds]]) -> Iterator[list[str]]:
@@ -322,7 +324,8 @@ half additions, and none waits for another. So `arithmetic alone` is a time that
 
 TERMS = f"""\
 Sums over each sample, of a mean of 2^20 elements. `beside nll` is agauss's time over that of its nll for each array
-that is read, measured in turns. Peers have the textbook's forms, safe at the same edges. The targets are {OVER_NLL:g} x
+that is read, measured in turns. `operations` and what they take alone are as above: no loop of a term's formula can
+be faster. Peers have the textbook's forms, safe at the same edges. The targets are {OVER_NLL:g} x
 beside nll or less, and nll's own factors ahead of torch eager and jax.jit."""
 
 

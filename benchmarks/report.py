@@ -123,7 +123,11 @@ def narrow(quick: bool) -> dict[str, Any]:
 
 def bounds_by_operations() -> dict[str, Any]:
     """What each piece of work takes for an element, and what the cores issue in a second."""
-    return {"issued": operations.issued(), "work": {work: operations.of(work) for work in common.WORKS}}
+    return {
+        "issued": operations.issued(),
+        "work": {work: operations.of(work) for work in common.WORKS},
+        "terms": {term: operations.of(term) for term in terms.FORMS},
+    }
 
 
 def works(shape: str, dtype: str, rounds: int) -> dict[str, Seconds]:

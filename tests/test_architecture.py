@@ -214,6 +214,11 @@ def test_no_file_of_the_tests_has_more_than_500_lines(file):
     assert len(file.read_text().splitlines()) <= 500, f"{file.name} is to be two files"
 
 
+@pytest.mark.parametrize("file", sorted(Path(__file__).parent.glob("*.py")), ids=lambda file: file.name)
+def test_no_test_imports_another(file):
+    assert not [name for name in imports(ast.parse(file.read_text())) if name.startswith("test_")]
+
+
 def test_all_lists_what_is_public():
     public = {name for name, value in vars(ag).items() if name[0] != "_" and not isinstance(value, ModuleType)}
     assert public == {name for name in ag.__all__ if not isinstance(getattr(ag, name), ModuleType)}

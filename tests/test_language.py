@@ -4,7 +4,7 @@ import inspect
 import re
 
 import pytest
-from test_pages import ROOT, TEXTS
+from texts import ROOT, TEXTS
 
 import agauss as ag
 from agauss import vae

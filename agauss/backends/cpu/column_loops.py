@@ -14,7 +14,7 @@ from agauss.maths import formulas
 
 # Of the vector of int64 that a loop reads: addresses, each array's step from row to row in elements, the step between
 # the sums of two chunks, the extents, those of a task, and bounds as bits.
-MEAN, MEAN_STEP, LOGVAR, LOGVAR_STEP, SUMS, SUMS_STEP, COUNTS, ROWS, COLUMNS, CHUNK, WIDTH, LOW, HIGH = range(13)
+MEAN, MEAN_STEP, LOGVAR, LOGVAR_STEP, SUMS, SUMS_STEP, COUNTS, ROWS, COLUMNS, DATA, LATENTS, LOW, HIGH = range(13)
 GROUP = 8  # data that are added up in the arrays' dtype, whose vectors are wide, before they are in float64
 
 
@@ -42,12 +42,12 @@ def make(name, dtype, kind):
         squares_sum, var_sum = scratch_for(slots, 0.0), scratch_for(slots, 0.0)
         varies = scratch_for(slots, zero)
         low, high = float_of_bits(d[LOW], zero), float_of_bits(d[HIGH], zero)
-        columns, width = d[COLUMNS], d[WIDTH]
+        columns, width = d[COLUMNS], d[LATENTS]
         blocks = (columns + width - 1) // width
         for task in range(begin, end):
             chunk = task // blocks
             first = (task - chunk * blocks) * width
-            first_row, end_row = chunk * d[CHUNK], min((chunk + 1) * d[CHUNK], d[ROWS])
+            first_row, end_row = chunk * d[DATA], min((chunk + 1) * d[DATA], d[ROWS])
             n = min(width, columns - first)
             mean0 = advance(pointer(d[MEAN], zero), first)
             logvar0 = advance(pointer(d[LOGVAR], zero), first)

@@ -11,7 +11,7 @@ from agauss.backends.cpu.pycall import address
 from agauss.backends.protocol import Bound
 
 N_SUMS = 5  # KL; how far means are from the first datum's, and the squares; variances; whether a log-variance differs
-CHUNK, WIDTH = 1024, 512  # data and latents of a task, whose sums fit in the caches
+DATA, LATENTS = 1024, 512  # data and latents of a task, whose sums fit in the caches
 _LOOPS = "agauss.backends.cpu.column_loops"
 
 
@@ -22,12 +22,12 @@ def sums(mean: np.ndarray, logvar: np.ndarray, bounds: tuple[Bound, ...]) -> tup
     n, shape = mean.shape[0], mean.shape[1:]
     means, logvars = (_rows(a) for a in (mean, logvar))
     columns = means.shape[1]
-    chunks, blocks = -(-n // CHUNK), -(-columns // WIDTH)
+    chunks, blocks = -(-n // DATA), -(-columns // LATENTS)
     found, counts = np.empty((chunks, N_SUMS, columns)), np.empty((chunks * blocks, 2), np.int64)
     words: list[int] = []
     for a in (means, logvars):
         words += address(a), a.strides[0] // a.itemsize
-    words += address(found), N_SUMS * columns, address(counts), n, columns, CHUNK, WIDTH
+    words += address(found), N_SUMS * columns, address(counts), n, columns, DATA, LATENTS
     words += struct.unpack("<2q", struct.pack("<2d", low, high))
     loop, d = _loop(mean.dtype.type, kind), np.array(words, np.int64)
     if mean.size >= PARALLEL_FROM:

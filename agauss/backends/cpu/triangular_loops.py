@@ -13,39 +13,39 @@ from agauss.backends.cpu.memory import advance, pointer, sum_by_halves
 
 # Of the vector of int64 that a loop reads: addresses, then extents.
 MATRICES, PLACES, ROWS, OTHERS, OUT, N, D = range(7)
-LANES = 16  # adjacent elements that are added up apart
+ABREAST = 16  # adjacent elements that are added up apart
 SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64)
 
 
 @intrinsic
 def lane_dot(typing_context, a, b, blocks):
-    """The sum of a[k] b[k] over blocks of LANES numbers: each lane's, and then the lanes by halves."""
+    """The sum of a[k] b[k] over blocks of ABREAST numbers: each lane's, and then the lanes by halves."""
 
     def codegen(context, builder, signature, args):
         number, align = context.get_data_type(a.dtype), a.dtype.bitwidth // 8
-        lanes = ir.VectorType(number, LANES)
+        lanes = ir.VectorType(number, ABREAST)
         vectors = [builder.bitcast(pointer, lanes.as_pointer()) for pointer in args[:2]]
         partial = cgutils.alloca_once(builder, lanes)
         builder.store(ir.Constant(lanes, None), partial)
         with cgutils.for_range(builder, args[2]) as loop:
             x, y = (builder.load(builder.gep(vector, [loop.index]), align=align) for vector in vectors)
             builder.store(builder.fadd(builder.load(partial), builder.fmul(x, y)), partial)
-        return sum_by_halves(builder, builder.load(partial), LANES)
+        return sum_by_halves(builder, builder.load(partial), ABREAST)
 
     return a.dtype(a, b, types.int64), codegen
 
 
 @intrinsic
 def lane_subtract(typing_context, out, weights, step, rows, pitch, n, divisor):
-    """LANES numbers of `out`, less the sum of weights[k step] times row k over n rows, divided by the divisor."""
+    """ABREAST numbers of `out`, less the sum of weights[k step] times row k over n rows, divided by the divisor."""
 
     def codegen(context, builder, signature, args):
         out, weights, step, rows, pitch, n, divisor = args
         number, align = context.get_data_type(signature.args[0].dtype), signature.args[0].dtype.bitwidth // 8
-        lanes = ir.VectorType(number, LANES)
+        lanes = ir.VectorType(number, ABREAST)
         undefined, firsts = (
             ir.Constant(lanes, ir.Undefined),
-            ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES),
+            ir.Constant(ir.VectorType(ir.IntType(32), ABREAST), [0] * ABREAST),
         )
 
         def spread(x):
@@ -80,9 +80,9 @@ def lane_subtract(typing_context, out, weights, step, rows, pitch, n, divisor):
 @register_jitable
 def dot(a, b, n):
     """The sum of a[k] b[k] for k under n."""
-    blocks = n // LANES
+    blocks = n // ABREAST
     total = lane_dot(a, b, blocks)
-    for k in range(blocks * LANES, n):
+    for k in range(blocks * ABREAST, n):
         total += a[k] * b[k]
     return total
 
@@ -151,8 +151,8 @@ def end_row(tril, step, out, i, others, size, zero):
     first, last = others
     weights = advance(tril, i * size) if step == 1 else advance(tril, i)
     row, pivot = advance(out, i * size), tril[i * size + i]
-    whole = size // LANES * LANES
-    for start in range(0, min(i + 1, whole), LANES):
+    whole = size // ABREAST * ABREAST
+    for start in range(0, min(i + 1, whole), ABREAST):
         k = max(first, start)  # rows before this one are 0 there
         lane_subtract(
             advance(row, start), advance(weights, k * step), step, advance(out, k * size + start), size, last - k, pivot

@@ -362,7 +362,8 @@ TERMS = {}  # term -> the public function, and how many arguments
 for _case in (CASES[name] for name in ELEMENTS):
     value, gradients = by_elements(_case)
     TERMS[_case.op.term.__name__] = value, len(_case.arguments)
-    TERMS[_case.op.vjp.__name__] = gradients, len(_case.arguments) + 1
+    if _case.op.vjp is not None:  # or test_table.py says that it is missing
+        TERMS[_case.op.vjp.__name__] = gradients, len(_case.arguments) + 1
 
 
 @pytest.mark.in_turn(1)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cases import CASES, DOMAIN, PLAIN
+from edges import ROWS
 
 import agauss as ag
 from agauss import ops
@@ -82,6 +83,15 @@ def test_the_tests_have_its_plain_form_and_its_arguments_domains(name):
         assert len(names) > 1 or "given" in names
     for argument in case.drawn:
         assert argument.rstrip("0123456789") in DOMAIN, f"say what {argument} may be: DOMAIN in tests/cases.py"
+
+
+@public
+def test_the_tests_have_its_edges(name):
+    """But where they are another row's, or what comes in goes out."""
+    if name not in ("clamp", "mode", "normal_kl", "sample_and_kl", "saturated"):
+        assert name in {row.operation for row in ROWS}, (
+            f"say what {name} is at infinite and missing arguments: ROWS in tests/edges.py"
+        )
 
 
 @public

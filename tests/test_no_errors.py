@@ -299,8 +299,8 @@ def test_a_mean_and_a_logvar_are_not_taken_for_parameters_and_a_flag(second):
 
 def test_x_is_told_what_the_gaussian_is_and_not_the_other_way_round():
     q = Q(ones(2, 4))
-    assert_refused(q.nll, np.ones((2, 2)), kinds=TypeError, says=("^x", "dtype of mean, float32", "got float64"))
-    assert_refused(q.nll, ones(2, 3), kinds=ValueError, says=("^x", "against mean", "got"))
+    assert_refused(q.nll, np.ones((2, 2)), kinds=TypeError, says=("^sample", "dtype of mean, float32", "got float64"))
+    assert_refused(q.nll, ones(2, 3), kinds=ValueError, says=("^sample", "against mean", "got"))
 
 
 def test_tab_completion_offers_what_is_public():

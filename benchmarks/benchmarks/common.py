@@ -114,6 +114,8 @@ def _all_of(op: Operation, vjp: bool, a: Inputs) -> Any:
     function = getattr(a.agauss, f"{op.function}_vjp" if vjp else op.function)
     takes = inspect.signature(function).parameters
     options = {"axis": a.axes, "bounds": BOUNDS, "rng": 7}
+    if "logvar2" in op.arguments:
+        options["bounds2"] = BOUNDS
     chosen = {name: option for name, option in options.items() if name in takes} | PARAMETERS.get(op.name, {})
     if vjp:
         (kind,) = op.results.values()

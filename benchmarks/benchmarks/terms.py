@@ -33,24 +33,24 @@ def nll(m: Any, x: Any, mean: Any, logvar: Any) -> Any:
 
 
 def wasserstein2_squared(m: Any, mean: Any, logvar: Any, mean2: Any, logvar2: Any) -> Any:
-    return (mean - mean2) ** 2 + (m.exp(0.5 * within(m, logvar)) - m.exp(0.5 * logvar2)) ** 2
+    return (mean - mean2) ** 2 + (m.exp(0.5 * within(m, logvar)) - m.exp(0.5 * within(m, logvar2))) ** 2
 
 
 def jeffreys(m: Any, mean: Any, logvar: Any, mean2: Any, logvar2: Any) -> Any:
-    logvar = within(m, logvar)
+    logvar, logvar2 = within(m, logvar), within(m, logvar2)
     t = logvar - logvar2
     return 0.5 * ((mean - mean2) ** 2 * (m.exp(-logvar) + m.exp(-logvar2)) + m.exp(t) + m.exp(-t) - 2.0)
 
 
 def bhattacharyya(m: Any, mean: Any, logvar: Any, mean2: Any, logvar2: Any) -> Any:
-    logvar = within(m, logvar)
+    logvar, logvar2 = within(m, logvar), within(m, logvar2)
     v = m.exp(logvar) + m.exp(logvar2)
     return 0.25 * (mean - mean2) ** 2 / v + 0.5 * m.log(0.5 * v) - 0.25 * (logvar + logvar2)
 
 
 def renyi(alpha: float, m: Any, mean: Any, logvar: Any, mean2: Any, logvar2: Any) -> Any:
     """inf where the mixed variance is not positive."""
-    logvar, c = within(m, logvar), 1.0 - alpha
+    logvar, logvar2, c = within(m, logvar), within(m, logvar2), 1.0 - alpha
     v = c * m.exp(logvar) + alpha * m.exp(logvar2)
     safe = m.where(v > 0, v, 1.0)
     value = 0.5 * (alpha * (mean - mean2) ** 2 / safe + (m.log(safe) - c * logvar - alpha * logvar2) / c)
@@ -58,7 +58,7 @@ def renyi(alpha: float, m: Any, mean: Any, logvar: Any, mean2: Any, logvar2: Any
 
 
 def log_density_ratio(m: Any, z: Any, mean: Any, logvar: Any, mean2: Any, logvar2: Any) -> Any:
-    logvar = within(m, logvar)
+    logvar, logvar2 = within(m, logvar), within(m, logvar2)
     return 0.5 * ((z - mean2) ** 2 * m.exp(-logvar2) + logvar2 - (z - mean) ** 2 * m.exp(-logvar) - logvar)
 
 

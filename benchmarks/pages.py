@@ -319,14 +319,15 @@ OPERATIONS = """\
 `operations` is how many vector operations the formulas take for an element of the mean: additions, products, fused
 multiply-adds, comparisons, choices and shifts. Constants and what is computed twice do not count; nor do loads and
 stores. Both threads together issue {rate:.3g} billion of them in a second for float32, where half are multiply-adds,
-half additions, and none waits for another. So `arithmetic alone` is a time that no loop of these formulas can beat."""
+half additions, and none waits for another. So `arithmetic alone` is about the least time that a loop of these
+formulas can take."""
 
 
 TERMS = f"""\
 Sums over each sample, of a mean of 2^20 elements. `beside nll` is agauss's time over that of its nll for each array
-that is read, measured in turns. `operations` and what they take alone are as above: no loop of a term's formula can
-be faster. Peers have the textbook's forms, safe at the same edges. The targets are {OVER_NLL:g} x
-beside nll or less, and nll's own factors ahead of torch eager and jax.jit."""
+that is read, measured in turns. `operations`, and what they take alone, are as above. Peers have the textbook's
+forms, safe at the same edges. The targets are {OVER_NLL:g} x beside nll or less, and nll's own factors ahead of torch
+eager and jax.jit. A term misses the first by its arithmetic, of which it has more for each array than nll."""
 
 
 NORMAL = """\

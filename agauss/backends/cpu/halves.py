@@ -8,7 +8,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from agauss.backends.cpu.descriptor import DIRECT, FLOAT16
-from agauss.backends.cpu.vectors import Vector, as_many, constant, vector_pointer
+from agauss.backends.cpu.vectors import as_many, constant, load_from, store_to
 
 # In codegens.
 
@@ -17,23 +17,10 @@ def _is(builder, storage, code):
     return builder.icmp_signed("==", storage, ir.Constant(storage.type, code))
 
 
-def _load(builder, pointer, i, of):
-    return builder.load(vector_pointer(builder, pointer, i, of), align=_alignment(of))
-
-
-def _store(builder, x, pointer, i):
-    builder.store(x, vector_pointer(builder, pointer, i, x.type), align=_alignment(x.type))
-
-
-def _alignment(of):
-    element = of.element if isinstance(of, ir.VectorType) else of
-    return {ir.DoubleType(): 8, ir.FloatType(): 4}.get(element, 2)
-
-
 def _load_half(builder, pointer, i, storage, like):
     """As float32, what is stored in a half type: a number, or as many as the LLVM type `like` has."""
     i16, i32, half, single = (as_many(like, t) for t in (ir.IntType(16), ir.IntType(32), ir.HalfType(), ir.FloatType()))
-    bits = _load(builder, builder.bitcast(pointer, ir.IntType(16).as_pointer()), i, i16)
+    bits = load_from(builder, builder.bitcast(pointer, ir.IntType(16).as_pointer()), i, i16)
     float16 = builder.fpext(builder.bitcast(bits, half), single)
     bfloat16 = builder.bitcast(builder.shl(builder.zext(bits, i32), constant(i32, 16)), single)
     return builder.select(_is(builder, storage, FLOAT16), float16, bfloat16)
@@ -50,14 +37,14 @@ def _store_half(builder, x, pointer, i, storage):
     bits = builder.select(builder.fcmp_unordered("uno", x, x), quiet, rounded)
     bfloat16 = builder.trunc(builder.lshr(bits, constant(i32, 16)), i16)
     bits = builder.select(_is(builder, storage, FLOAT16), float16, bfloat16)
-    _store(builder, bits, builder.bitcast(pointer, ir.IntType(16).as_pointer()), i)
+    store_to(builder, bits, builder.bitcast(pointer, ir.IntType(16).as_pointer()), i)
 
 
 def load_stored(builder, pointer, i, storage, of):
     """What is stored at the pointer's elements from i on, as the LLVM type `of`: a float, or a vector of them."""
     with builder.if_else(_is(builder, storage, DIRECT), likely=True) as (direct, half):
         with direct:
-            as_it_is, from_direct = _load(builder, pointer, i, of), builder.block
+            as_it_is, from_direct = load_from(builder, pointer, i, of), builder.block
         with half:
             x = _load_half(builder, pointer, i, storage, of)
             widened, from_half = x if x.type == of else builder.fpext(x, of), builder.block
@@ -72,7 +59,7 @@ def store_as(builder, x, pointer, i, storage):
     single = as_many(x.type, ir.FloatType())
     with builder.if_else(_is(builder, storage, DIRECT), likely=True) as (direct, half):
         with direct:
-            _store(builder, x, pointer, i)
+            store_to(builder, x, pointer, i)
         with half:
             _store_half(builder, x if x.type == single else builder.fptrunc(x, single), pointer, i, storage)
 
@@ -99,32 +86,3 @@ def write(typing_context, pointer, i, storage, x):
         return context.get_dummy_value()
 
     return types.void(pointer, types.int64, types.int64, x), codegen
-
-
-@intrinsic(prefer_literal=True)
-def pick_stored(typing_context, pointers, storages, i, count):
-    """`pick` of memory.py, where each pointer's elements are stored in their own way."""
-    vector = Vector(pointers.dtype.dtype, count.literal_value)
-    result = types.UniTuple(vector, pointers.count)
-
-    def codegen(context, builder, signature, args):
-        of, found = context.get_value_type(vector), []
-        for k in range(pointers.count):
-            pointer, storage = (builder.extract_value(each, k) for each in args[:2])
-            found.append(load_stored(builder, pointer, args[2], storage, of))
-        return context.make_tuple(builder, result, found)
-
-    return result(pointers, storages, types.int64, count), codegen
-
-
-@intrinsic
-def put_stored(typing_context, pointers, storages, i, values):
-    """`put` of memory.py in the same way."""
-
-    def codegen(context, builder, signature, args):
-        for k in range(pointers.count):
-            pointer, storage, x = (builder.extract_value(each, k) for each in (args[0], args[1], args[3]))
-            store_as(builder, x, pointer, args[2], storage)
-        return context.get_dummy_value()
-
-    return types.void(pointers, storages, types.int64, values), codegen

@@ -27,7 +27,6 @@ from agauss.backends.cpu.descriptor import (
     STRIDES,
     SUMS,
 )
-from agauss.backends.cpu.halves import pick_stored, put_stored
 from agauss.backends.cpu.mathlib import like
 from agauss.backends.cpu.memory import (
     SCRATCH,
@@ -115,6 +114,17 @@ def loads_and_noise(d, slots, start, n, base, x, halves):
         pointers, stored = tuple_setitem(pointers, k, source), tuple_setitem(stored, k, storage)
     noise = load_noise(d, array(d, last), start, n, advance(base, last * SCRATCH), x)
     return tuple_setitem(pointers, last, noise), stored
+
+
+@register_jitable
+def all_of(storages):
+    return storages
+
+
+@register_jitable
+def none_of(storages):
+    """No storages, where all that a kernel picks and puts is of the computing dtype."""
+    return ()
 
 
 def targets(d, slots, first, start, n, base, x, halves):
@@ -308,7 +318,8 @@ def make_loop(name, spec):
     ins, outs, n_in, zero = tuple(range(spec.inputs)), tuple(range(spec.outputs)), spec.inputs, spec.dtype(0)
     evaluate, bounded, summed = evaluator(spec), spec.bounded, spec.summed
     inputs = loads_and_noise if spec.noisy else loads
-    span, halves = tile_span if summed is None else row_span, spec.halves
+    span = tile_span if summed is None else row_span
+    halves, told = spec.halves, all_of if spec.halves else none_of
 
     def loop(d, begin, end):
         in_base, out_base = scratch_for((*ins, 0), zero), scratch_for((*outs, 0), zero)
@@ -326,12 +337,8 @@ def make_loop(name, spec):
                 last_vector = max(0, n - width)
                 for i in range(0, n, width):
                     at = min(i, last_vector)  # some elements twice, where vectors do not fit evenly
-                    if halves:
-                        values = evaluate(pick_stored(sources, sources_stored, at, width), limit)
-                        put_stored(sinks, sinks_stored, at, values)
-                    else:
-                        values = evaluate(pick(sources, at, width), limit)
-                        put(sinks, at, values)
+                    values = evaluate(pick(sources, told(sources_stored), at, width), limit)
+                    put(sinks, told(sinks_stored), at, values)
                     if summed is not None:
                         if i + width <= n and not short:
                             add_to(lanes, i % LANES, values[summed], zero)
@@ -351,7 +358,7 @@ def make_loop(name, spec):
 
 
 def make_shared(name, function, dtype):
-    """A function of shared.py, of that name there."""
+    """A function of memory.py or normals.py that kernels share, for a dtype."""
     return shared.make(function, name, dtype)
 
 

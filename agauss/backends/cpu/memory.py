@@ -20,10 +20,10 @@ from agauss.backends.cpu.descriptor import (
     STORAGE,
     STRIDES,
 )
-from agauss.backends.cpu.halves import read, write
+from agauss.backends.cpu.halves import load_stored, read, store_as, write
 from agauss.backends.cpu.mathlib import inlined, like
 from agauss.backends.cpu.shared import shared
-from agauss.backends.cpu.vectors import BYTES, Vector, put_vector, vector_at, vector_pointer
+from agauss.backends.cpu.vectors import BYTES, Vector, load_from, put_vector, store_to, vector_at
 from agauss.maths.sums import TILE
 
 WIDEST = BYTES // 4  # the most lanes that a vector has, those of float32
@@ -63,31 +63,38 @@ def scratch_for(typing_context, slots, x):
 
 
 @intrinsic(prefer_literal=True)
-def pick(typing_context, pointers, i, count):
-    """The tuple of each pointer's vector of elements from i on."""
+def pick(typing_context, pointers, storages, i, count):
+    """The tuple of each pointer's vector of elements from i on, stored as the storages say if there are any."""
     vector = Vector(pointers.dtype.dtype, count.literal_value)
     result = types.UniTuple(vector, pointers.count)
 
     def codegen(context, builder, signature, args):
-        of, align = context.get_value_type(vector), vector.bitwidth // 8
-        places = [vector_pointer(builder, builder.extract_value(args[0], k), args[1], of) for k in range(len(result))]
-        return context.make_tuple(builder, result, [builder.load(place, align=align) for place in places])
+        of, found = context.get_value_type(vector), []
+        for k in range(pointers.count):
+            pointer = builder.extract_value(args[0], k)
+            if storages.count:
+                found.append(load_stored(builder, pointer, args[2], builder.extract_value(args[1], k), of))
+            else:
+                found.append(load_from(builder, pointer, args[2], of))
+        return context.make_tuple(builder, result, found)
 
-    return result(pointers, types.int64, count), codegen
+    return result(pointers, storages, types.int64, count), codegen
 
 
 @intrinsic
-def put(typing_context, pointers, i, values):
-    """Store the vectors, each at its pointer's elements from i on."""
+def put(typing_context, pointers, storages, i, values):
+    """Store the vectors, each at its pointer's elements from i on and as the storages say."""
 
     def codegen(context, builder, signature, args):
         for k in range(pointers.count):
-            vector = builder.extract_value(args[2], k)
-            place = vector_pointer(builder, builder.extract_value(args[0], k), args[1], vector.type)
-            builder.store(vector, place, align=values[k].bitwidth // 8)
+            pointer, x = builder.extract_value(args[0], k), builder.extract_value(args[3], k)
+            if storages.count:
+                store_as(builder, x, pointer, args[2], builder.extract_value(args[1], k))
+            else:
+                store_to(builder, x, pointer, args[2])
         return context.get_dummy_value()
 
-    return types.void(pointers, types.int64, values), codegen
+    return types.void(pointers, storages, types.int64, values), codegen
 
 
 def sum_by_halves(builder, vector, width):

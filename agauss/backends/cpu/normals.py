@@ -23,7 +23,7 @@ from agauss.backends.cpu.descriptor import (
 )
 from agauss.backends.cpu.memory import SCRATCH, advance, pointer
 from agauss.backends.cpu.shared import shared
-from agauss.backends.cpu.vectors import put_vector, vector_at, vector_pointer, width_of
+from agauss.backends.cpu.vectors import put_vector, store_to, vector_at, width_of
 from agauss.maths import noise
 
 
@@ -140,8 +140,7 @@ def put_interleaved(typing_context, pointer, i, vectors):
         while len(parts) > 1:  # the first and the second half of them, pair by pair
             half = len(parts) // 2
             parts = [_interleaved(builder, a, b) for a, b in zip(parts[:half], parts[half:], strict=True)]
-        put = vector_pointer(builder, args[0], args[1], parts[0].type)
-        builder.store(parts[0], put, align=vectors.dtype.bitwidth // 8)
+        store_to(builder, parts[0], *args[:2])
         return context.get_dummy_value()
 
     return types.void(pointer, types.int64, vectors), codegen

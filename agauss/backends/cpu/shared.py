@@ -1,6 +1,6 @@
 """Functions that all kernels of a dtype share: each is compiled once, and kernels call it by a name that LLVM knows.
 
-Numba would copy them into every kernel, which took twice as long to compile.
+Numba would copy them into every kernel, which would take longer to compile.
 """
 
 import numpy as np

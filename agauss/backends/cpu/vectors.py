@@ -147,8 +147,19 @@ def _negative(context, builder, sig, args):
 # Vectors in memory, of numbers that stand side by side.
 
 
-def vector_pointer(builder, pointer, i, vector):
-    return builder.bitcast(builder.gep(pointer, [i]), vector.as_pointer())
+def load_from(builder, pointer, i, of):
+    """In a codegen, the pointer's elements from i on, as the LLVM type `of`: a number, or a vector of them."""
+    return builder.load(builder.bitcast(builder.gep(pointer, [i]), of.as_pointer()), align=_alignment(of))
+
+
+def store_to(builder, x, pointer, i):
+    """In a codegen, store a number, or a vector of them, at the pointer's elements from i on."""
+    builder.store(x, builder.bitcast(builder.gep(pointer, [i]), x.type.as_pointer()), align=_alignment(x.type))
+
+
+def _alignment(of):
+    element = of.element if isinstance(of, ir.VectorType) else of
+    return {ir.DoubleType(): 8, ir.FloatType(): 4}.get(element) or element.width // 8
 
 
 @intrinsic(prefer_literal=True)
@@ -157,8 +168,7 @@ def vector_at(typing_context, pointer, i, count):
     result = Vector(pointer.dtype, count.literal_value)
 
     def codegen(context, builder, signature, args):
-        of = context.get_value_type(result)
-        return builder.load(vector_pointer(builder, args[0], args[1], of), align=result.bitwidth // 8)
+        return load_from(builder, *args[:2], context.get_value_type(result))
 
     return result(pointer, types.int64, count), codegen
 
@@ -168,8 +178,7 @@ def put_vector(typing_context, pointer, i, vector):
     """Store a vector at the pointer's elements from i on."""
 
     def codegen(context, builder, signature, args):
-        at = vector_pointer(builder, args[0], args[1], args[2].type)
-        builder.store(args[2], at, align=vector.bitwidth // 8)
+        store_to(builder, args[2], *args[:2])
         return context.get_dummy_value()
 
     return types.void(pointer, types.int64, vector), codegen

@@ -31,7 +31,7 @@ class Form(Reference):
             one, other = normal_pair(m, m.join(a, b), m.join(c, d), like)
         else:
             one, other = normal_pair(m, jnp.where(place < 2, a, c), jnp.where(place < 2, b, d), like)
-        # Fused with what is computed of it, it takes XLA of JAX 0.12 many minutes to compile.
+        # XLA of JAX 0.12 takes many minutes to compile this fused with what is computed from it.
         return jax.lax.optimization_barrier(jnp.where(place % 2 == 0, one, other))
 
 

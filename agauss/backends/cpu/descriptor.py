@@ -1,6 +1,6 @@
 """The fields of a work descriptor, a vector of int64 that a kernel reads; knows neither Numba nor NumPy.
 
-It names no dtype but the code of each array's storage, so a kernel exists once for each dtype that it computes in.
+It names no dtype but the code of each array's storage, so one kernel reads and writes arrays of any.
 """
 
 # The head of a descriptor, then the extents of the dimensions, then for each array its address, its storage, the bounds

@@ -25,8 +25,9 @@ COST = {
     "power": 2,  # an add and a shift
     "half_power": 2,
     "split": 5,  # subtract, shift, convert, mask and add
-    "fraction": 2,  # convert and multiply
-    "quadrant": 6,  # add, two shifts, subtract, convert and multiply
+    "fraction": 2,  # convert, multiply and add
+    "eighths": 5,  # add, mask, subtract, convert and multiply
+    "turned": 8,  # add, shift and two choices; add, and for each sign a mask and its change, as one each
     "mulhilo": 6,  # multiply, shift and mask
     "low": 2,
     "xor": 2,
@@ -70,7 +71,8 @@ class Graph:
             "word": self.number,
             "fraction": lambda word, x: self.node("fraction", word),
             "split": partial(self._two, "split"),
-            "quadrant": lambda word, x: self._two("quadrant", word),
+            "eighths": lambda word, x: self.node("eighths", word),
+            "turned": partial(self._two, "turned"),
             "mulhilo": partial(self._two, "mulhilo"),
         }
         for name, function in inspect.getmembers(module, inspect.isfunction):

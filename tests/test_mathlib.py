@@ -47,7 +47,7 @@ def sincos_of_words(words, sine, cosine):
 @njit
 def uniform_of_words(words, out):
     for i in range(words.size):
-        out[i] = noise.uniform(mathlib, words[i], out[i])
+        out[i] = mathlib.fraction(words[i], out[i])
 
 
 def sincos(words, dtype):

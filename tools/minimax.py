@@ -101,7 +101,6 @@ if __name__ == "__main__":
             "TURN8_0": turn8,
             "TURN8_1": rounded(TURN8 - turn8, bits),
             "ROOT_HALF": rounded(ROOT_HALF, bits),
-            "HALF_WORD": mpf(2) ** (-33 if bits == 24 else -65),
             "LOG2E": rounded(1 / mp.log(2), bits),
             "ROUND": mpf(3) * 2 ** (bits - 2),  # adding it rounds to an integer, left in the low bits
             "EXP_LOW": mpf(-104 if bits == 24 else -746),  # exp rounds to 0 below

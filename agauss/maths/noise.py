@@ -3,7 +3,7 @@
 Philox4x32-10 (Salmon, Moraes, Dror and Shaw, SC'11) is a keyed bijection of 128-bit counters. The counter is the block
 number, the draw and the stream; the key is the seed. Each block's four words become four float32 normals or two float64
 ones by Box-Muller, so a normal depends on its own place alone. docs/numerics.md spells the mapping out. `m` is the
-vocabulary: mulhilo, join, word, low for words; like, where, fma, sqrt, number, polynomial, split, fraction, quadrant.
+vocabulary: mulhilo, join, word, low for words; like, fma, sqrt, number, polynomial, split, fraction, eighths, turned.
 """
 
 MASK32 = 0xFFFFFFFF
@@ -36,25 +36,17 @@ def log(m, x):
     return top + ((s - (top - whole)) + tail)
 
 
-def uniform(m, word, x):
-    """A word as a number in (0, 1], in x's dtype."""
-    return m.fraction(word, x) + m.number("HALF_WORD", x)
-
-
 def sincos_turn(m, word, x):
     """(sin, cos) of word / 2^bits turns, in x's dtype."""
-    q, v = m.quadrant(word, x)  # q quarters and v eighths of a turn, q exactly
+    v = m.eighths(word, x)  # of a turn, beyond the nearest quarter
     z = v * v
     s = m.fma(v, m.number("TURN8_0", x), v * m.fma(z, m.polynomial("SIN", z), m.number("TURN8_1", x)))
     c = m.fma(z, m.polynomial("COS", z), m.like(1.0, x))
-    one, two = m.word(1), m.word(2)
-    odd = (q & one) == one
-    sine, cosine = m.where(odd, c, s), m.where(odd, s, c)
-    return m.where(q >= two, -sine, sine), m.where((q == one) | (q == two), -cosine, cosine)
+    return m.turned(word, s, c)
 
 
 def radius(m, word, x):
-    return m.sqrt(m.like(-2.0, x) * log(m, uniform(m, word, x)))
+    return m.sqrt(m.like(-2.0, x) * log(m, m.fraction(word, x)))
 
 
 def around(m, length, word, x):

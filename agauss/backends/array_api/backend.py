@@ -211,17 +211,24 @@ class Words(ArrayMaths):
     def fraction(self, word: Array, x: Array) -> Array:
         if isinstance(word, tuple):
             low_word, high_word = (self.xp.astype(w, self.float) for w in word)
-            return (high_word * 2.0**32 + low_word) * 2.0**-64
-        return self.xp.astype(word, self.float) * 2.0**-32
+            return (high_word * 2.0**32 + low_word) * 2.0**-64 + 2.0**-65
+        return self.xp.astype(word, self.float) * 2.0**-32 + 2.0**-33
 
-    def quadrant(self, word: Array, x: Array) -> tuple[Array, Array]:
+    def eighths(self, word: Array, x: Array) -> Array:
         xp = self.xp
         low_word, top = word if isinstance(word, tuple) else (None, word)
-        shifted = top + 2**29
-        signed = xp.astype(shifted & (2**30 - 1), xp.int32 if self.dtype == xp.uint32 else xp.int64) - 2**29
+        past = (top + 2**29) & (2**30 - 1)
+        signed = xp.astype(past, xp.int32 if self.dtype == xp.uint32 else xp.int64) - 2**29
         if low_word is None:
-            return (shifted >> 30) & 3, xp.astype(signed, self.float) * 2.0**-29
-        return (shifted >> 30) & 3, xp.astype(signed * 2**32 + low_word, self.float) * 2.0**-61
+            return xp.astype(signed, self.float) * 2.0**-29
+        return xp.astype(signed * 2**32 + low_word, self.float) * 2.0**-61
+
+    def turned(self, word: Array, sine: Array, cosine: Array) -> tuple[Array, Array]:
+        where = self.xp.where
+        quarter = (((word[1] if isinstance(word, tuple) else word) + 2**29) >> 30) & 3
+        odd = (quarter & 1) == 1
+        sine, cosine = where(odd, cosine, sine), where(odd, sine, cosine)
+        return where(quarter >= 2, -sine, sine), where((quarter == 1) | (quarter == 2), -cosine, cosine)
 
 
 def normals(xp: Any, n: Noise, shape: Shape, like: Array, of_blocks: Callable[..., Any]) -> Array:

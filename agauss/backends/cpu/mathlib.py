@@ -199,32 +199,55 @@ def _in_width(builder, word, x_type, llvm_type):
 
 @intrinsic
 def fraction(typing_context, word, x):
-    """An unsigned word of x's width, rounded to x's dtype and divided by 2^width."""
+    """(word + 1/2) / 2^width, in (0, 1], of an unsigned word of x's width that is first rounded to x's dtype."""
 
     def codegen(context, builder, signature, args):
-        of = args[1].type
-        w = _in_width(builder, args[0], x, of)
-        return builder.fmul(builder.uitofp(w, of), constant(of, 2.0**-x.bitwidth))
+        of, step = args[1].type, 2.0**-x.bitwidth
+        rounded = builder.uitofp(_in_width(builder, args[0], x, of), of)
+        return llvm_call(builder, "fma", rounded, constant(of, step), constant(of, step / 2))
+
+    return x(word, x), codegen
+
+
+def _past_quarter(builder, word, x_type, llvm_type):
+    """A word in x's width plus an eighth of a turn: its two upper bits are those of the nearest quarter turn."""
+    w = _in_width(builder, word, x_type, llvm_type)
+    return builder.add(w, constant(w.type, 2 ** (x_type.bitwidth - 3)))
+
+
+@intrinsic
+def eighths(typing_context, word, x):
+    """How far the turn word / 2^width is from the nearest quarter, in eighths of a turn: from -1 to below 1."""
+    width = x.bitwidth
+
+    def codegen(context, builder, signature, args):
+        w = _in_width(builder, args[0], x, args[1].type)
+        signed = builder.shl(w, constant(w.type, 2))  # as a signed number it is four times what there is over
+        v = builder.sitofp(signed, args[1].type)
+        return builder.fmul(v, constant(v.type, 2.0 ** (1 - width)))
 
     return x(word, x), codegen
 
 
 @intrinsic
-def quadrant(typing_context, word, x):
-    """(q, v): the turn word / 2^bits is q quarters and v eighths, q in 0..3 and v in [-1, 1)."""
-    width = x.bitwidth
+def turned(typing_context, word, sine, cosine):
+    """(sine, cosine) of the turn word / 2^width, given those of what it is beyond the nearest quarter."""
+    width = sine.bitwidth
 
     def codegen(context, builder, signature, args):
         of = args[1].type
-        w = _in_width(builder, args[0], x, of)
-        shift = constant(w.type, width - 2)
-        q = builder.lshr(builder.add(w, constant(w.type, 2 ** (width - 3))), shift)
-        v = builder.sitofp(builder.sub(w, builder.shl(q, shift)), of)
-        v = builder.fmul(v, constant(of, 2.0 ** (3 - width)))
-        q = q if q.type == args[0].type else builder.zext(q, args[0].type)
-        return context.make_tuple(builder, signature.return_type, [q, v])
+        q = _past_quarter(builder, args[0], sine, of)
+        odd = builder.icmp_signed("<", builder.shl(q, constant(q.type, 1)), constant(q.type, 0))
+        # In quarters 2 and 3 the sine is negative, in 1 and 2 the cosine: the upper bit of q, and of q and one more.
+        places = (q, args[2], args[1]), (builder.add(q, constant(q.type, 2 ** (width - 2))), args[1], args[2])
+        found = []
+        for place, swapped, own in places:
+            sign = builder.and_(place, constant(q.type, 2 ** (width - 1)))
+            value = builder.bitcast(builder.select(odd, swapped, own), q.type)
+            found.append(builder.bitcast(builder.xor(value, sign), of))
+        return context.make_tuple(builder, signature.return_type, found)
 
-    return types.Tuple((word, x))(word, x), codegen
+    return types.UniTuple(sine, 2)(word, sine, cosine), codegen
 
 
 @inlined

@@ -134,22 +134,32 @@ def _normals(streams, j, x, zeros):
 @intrinsic
 def put_interleaved(typing_context, pointer, i, vectors):
     """Store the first number of each vector at the pointer's elements from i on, and then the second of each, ..."""
+    size, count = vectors.count, vectors.dtype.count
+    halves = [[n for n in range(count) if n % size // (size // 2) == upper] for upper in (0, 1)]
 
     def codegen(context, builder, signature, args):
-        parts = [builder.extract_value(args[2], k) for k in range(vectors.count)]
-        while len(parts) > 1:  # the first and the second half of them, pair by pair
-            half = len(parts) // 2
-            parts = [_interleaved(builder, a, b) for a, b in zip(parts[:half], parts[half:], strict=True)]
+        parts = [builder.extract_value(args[2], k) for k in range(size)]
+        # Numbers move faster within 16 bytes, which a block fills. Vector k comes to have blocks k, k + size, ...
+        for _ in range(size.bit_length() - 1):
+            parts = [_in_turns(builder, a, b, places, 1) for a, b in _pairs(parts) for places in halves]
+        while len(parts) > 1:
+            parts = [_in_turns(builder, a, b, range(0, a.type.count, size), size) for a, b in _pairs(parts)]
         store_to(builder, parts[0], *args[:2])
         return context.get_dummy_value()
 
     return types.void(pointer, types.int64, vectors), codegen
 
 
-def _interleaved(builder, a, b):
-    n = a.type.count
-    order = [k + n * of for k in range(n) for of in (0, 1)]
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), 2 * n), order))
+def _pairs(parts):
+    """Each of the first half with its like of the second."""
+    half = len(parts) // 2
+    return list(zip(parts[:half], parts[half:], strict=True))
+
+
+def _in_turns(builder, a, b, places, unit):
+    """So many adjacent numbers of a and of b in turns, from each of the places on."""
+    order = [place + n + a.type.count * of for place in places for of in (0, 1) for n in range(unit)]
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
 
 
 @register_jitable

@@ -41,9 +41,6 @@ __device__ __forceinline__ double number(TURN8_1, double) { return 0x1.1a6263314
 struct ROOT_HALF {};
 __device__ __forceinline__ float number(ROOT_HALF, float) { return 0x1.6a09e60000000p-1f; }
 __device__ __forceinline__ double number(ROOT_HALF, double) { return 0x1.6a09e667f3bcdp-1; }
-struct HALF_WORD {};
-__device__ __forceinline__ float number(HALF_WORD, float) { return 0x1.0000000000000p-33f; }
-__device__ __forceinline__ double number(HALF_WORD, double) { return 0x1.0000000000000p-65; }
 struct LOG2E {};
 __device__ __forceinline__ float number(LOG2E, float) { return 0x1.7154760000000p+0f; }
 __device__ __forceinline__ double number(LOG2E, double) { return 0x1.71547652b82fep+0; }

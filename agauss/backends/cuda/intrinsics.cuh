@@ -99,18 +99,30 @@ __device__ __forceinline__ Two<double, double> split(double x) {
     return {__int2double_rn(int(i >> 52)), __longlong_as_double((i & 0xfffffffffffff) + root_half)};
 }
 
-// A word rounded to a float and divided by 2^bits.
-__device__ __forceinline__ float fraction(Word word, float) { return __uint2float_rn(word) * 0x1p-32f; }
-__device__ __forceinline__ double fraction(Long word, double) { return __ull2double_rn(word) * 0x1p-64; }
+// (word + 1/2) / 2^bits, in (0, 1], of a word that is first rounded to a float.
+__device__ __forceinline__ float fraction(Word word, float) { return fma(__uint2float_rn(word), 0x1p-32f, 0x1p-33f); }
+__device__ __forceinline__ double fraction(Long word, double) { return fma(__ull2double_rn(word), 0x1p-64, 0x1p-65); }
 
-// (q, v): the turn word / 2^bits is q quarters and v eighths, q in 0..3 and v in [-1, 1).
-__device__ __forceinline__ Two<Word, float> quadrant(Word word, float) {
-    Word q = (word + (1u << 29)) >> 30;
-    return {q, __int2float_rn(int(word - (q << 30))) * 0x1p-29f};
+// How far the turn word / 2^bits is from the nearest quarter, in eighths of a turn: from -1 to below 1.
+// The word but for its two upper bits, as a signed number, is that.
+__device__ __forceinline__ float eighths(Word word, float) { return __int2float_rn(int(word << 2)) * 0x1p-31f; }
+__device__ __forceinline__ double eighths(Long word, double) { return __ll2double_rn((long long)(word << 2)) * 0x1p-63; }
+
+// x with its sign changed where the upper bit of a word is set.
+__device__ __forceinline__ float with_sign(float x, Word place) {
+    return __int_as_float(__float_as_int(x) ^ int(place & 1u << 31));
 }
-__device__ __forceinline__ Two<Word, double> quadrant(Long word, double) {
-    Long q = (word + (1ull << 61)) >> 62;
-    return {Word(q), __ll2double_rn((long long)(word - (q << 62))) * 0x1p-61};
+__device__ __forceinline__ double with_sign(double x, Long place) {
+    return __longlong_as_double(__double_as_longlong(x) ^ (long long)(place & 1ull << 63));
+}
+
+// (sine, cosine) of the turn word / 2^bits, given those of what it is beyond the nearest quarter. In quarters 2 and 3 the
+// sine is negative, in 1 and 2 the cosine: the upper bit of the quarter's number, and of one more.
+template <class W, class T> __device__ __forceinline__ Two<T, T> turned(W word, T sine, T cosine) {
+    constexpr W quarter = W(1) << (8 * sizeof(W) - 2);
+    W place = word + quarter / 2;
+    bool odd = (place & quarter) != 0;
+    return {with_sign(odd ? cosine : sine, place), with_sign(odd ? sine : cosine, place + quarter)};
 }
 
 __device__ __forceinline__ Word low(Word c) { return c; }

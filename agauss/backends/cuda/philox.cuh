@@ -38,25 +38,16 @@ __device__ __forceinline__ auto log(auto x) {
     return top + ((s - (top - whole)) + tail);
 }
 
-__device__ __forceinline__ auto uniform(auto word, auto x) {
-    return fraction(word, x) + number(HALF_WORD{}, x);
-}
-
 __device__ __forceinline__ auto sincos_turn(auto word, auto x) {
-    auto [q, v] = quadrant(word, x);
+    auto v = eighths(word, x);
     auto z = v * v;
     auto s = fma(v, number(TURN8_0{}, x), v * fma(z, polynomial(SIN{}, z), number(TURN8_1{}, x)));
     auto c = fma(z, polynomial(COS{}, z), like(1.0, x));
-    auto one = Word(1);
-    auto two = Word(2);
-    auto odd = (q & one) == one;
-    auto sine = where(odd, c, s);
-    auto cosine = where(odd, s, c);
-    return values(where(q >= two, -sine, sine), where((q == one) | (q == two), -cosine, cosine));
+    return turned(word, s, c);
 }
 
 __device__ __forceinline__ auto radius(auto word, auto x) {
-    return sqrt(like(-2.0, x) * log(uniform(word, x)));
+    return sqrt(like(-2.0, x) * log(fraction(word, x)));
 }
 
 __device__ __forceinline__ auto around(auto length, auto word, auto x) {

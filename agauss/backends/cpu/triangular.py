@@ -4,6 +4,7 @@ NumPy has no triangular solve, and SciPy, which has one, is no dependency. The l
 place. A matrix is (..., D, D), and it is applied to rows of D numbers, (..., N, D). Leading axes broadcast.
 """
 
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -66,17 +67,23 @@ def with_diagonal(matrices: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
 def _by_rows(name: str, tril: np.ndarray, rows: np.ndarray, together: int = 1) -> np.ndarray:
     """A loop's result for each row, so many of which are one task."""
     steps.step("Numba loops", name, rows.dtype.name, "numpy")
-    batch = np.broadcast_shapes(tril.shape[:-2], rows.shape[:-2])
-    n, d = rows.shape[-2:]
+    *own, n, d = rows.shape
+    places = _places(tril.shape[:-2], tuple(own))
+    batch = places.shape
     rows, matrices = _adjacent(_broadcast(rows, (*batch, n, d))), _adjacent(tril)
-    places = np.arange(prod(tril.shape[:-2]), dtype=np.int64).reshape(tril.shape[:-2])
-    places = _adjacent(_broadcast(places, batch))
     if matrices is not tril:
         steps.copy("the matrices: their rows are not adjacent in memory")
     out = np.empty(rows.shape, rows.dtype)
     words = [address(matrices), address(places), address(rows), 0, address(out), n, d]
     _run(name, rows.dtype, words, prod(batch) * n // max(together, 1), d * d * together)
     return out
+
+
+@lru_cache(maxsize=256)
+def _places(of: tuple[int, ...], rows: tuple[int, ...]) -> np.ndarray:
+    """Which of the matrices, whose leading axes are `of`, each member of the batch has."""
+    places = np.arange(prod(of), dtype=np.int64).reshape(of)
+    return _adjacent(_broadcast(places, np.broadcast_shapes(of, rows)))
 
 
 def _broadcast(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

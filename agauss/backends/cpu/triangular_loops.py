@@ -10,79 +10,100 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from agauss.backends.cpu.memory import advance, pointer, sum_by_halves
+from agauss.backends.cpu.vectors import llvm_call, splat, store_to
 
 # Of the vector of int64 that a loop reads: addresses, then extents.
 MATRICES, PLACES, ROWS, OTHERS, OUT, N, D = range(7)
 ABREAST = 16  # adjacent elements that are added up apart
+TOGETHER = 4  # rows of a solution, for which what is known is read once
 SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64)
 
 
 @intrinsic
-def lane_dot(typing_context, a, b, blocks):
-    """The sum of a[k] b[k] over blocks of ABREAST numbers: each lane's, and then the lanes by halves."""
+def lane_dot(typing_context, a, b, n):
+    """The sum of a[k] b[k] for k under n: each lane's, and then the lanes by halves. ABREAST numbers are read at once,
+    and what lies beyond n counts for nothing."""
 
     def codegen(context, builder, signature, args):
-        number, align = context.get_data_type(a.dtype), a.dtype.bitwidth // 8
-        lanes = ir.VectorType(number, ABREAST)
-        vectors = [builder.bitcast(pointer, lanes.as_pointer()) for pointer in args[:2]]
-        partial = cgutils.alloca_once(builder, lanes)
+        lanes, vector = _lanes(context, builder, a)
+        count, partial = args[2], cgutils.alloca_once(builder, lanes)
         builder.store(ir.Constant(lanes, None), partial)
-        with cgutils.for_range(builder, args[2]) as loop:
-            x, y = (builder.load(builder.gep(vector, [loop.index]), align=align) for vector in vectors)
-            builder.store(builder.fadd(builder.load(partial), builder.fmul(x, y)), partial)
+
+        def added(k):
+            x, y = (vector(builder.gep(pointer, [k])) for pointer in args[:2])
+            return llvm_call(builder, "fma", x, y, builder.load(partial))
+
+        width = ir.Constant(count.type, ABREAST)
+        rest = builder.urem(count, width)
+        whole = builder.sub(count, rest)
+        with cgutils.for_range_slice(builder, ir.Constant(count.type, 0), whole, width) as (k, _):
+            builder.store(added(k), partial)
+        with builder.if_then(builder.icmp_unsigned(">", rest, ir.Constant(count.type, 0))):
+            numbers = ir.Constant(ir.VectorType(count.type, ABREAST), list(range(ABREAST)))
+            within = builder.icmp_unsigned("<", numbers, splat(builder, rest, numbers.type))
+            builder.store(builder.select(within, added(whole), builder.load(partial)), partial)
         return sum_by_halves(builder, builder.load(partial), ABREAST)
 
     return a.dtype(a, b, types.int64), codegen
 
 
-@intrinsic
-def lane_subtract(typing_context, out, weights, step, rows, pitch, n, divisor):
-    """ABREAST numbers of `out`, less the sum of weights[k step] times row k over n rows, divided by the divisor."""
-
-    def codegen(context, builder, signature, args):
-        out, weights, step, rows, pitch, n, divisor = args
-        number, align = context.get_data_type(signature.args[0].dtype), signature.args[0].dtype.bitwidth // 8
-        lanes = ir.VectorType(number, ABREAST)
-        undefined, firsts = (
-            ir.Constant(lanes, ir.Undefined),
-            ir.Constant(ir.VectorType(ir.IntType(32), ABREAST), [0] * ABREAST),
-        )
-
-        def spread(x):
-            first = builder.insert_element(undefined, x, ir.Constant(ir.IntType(32), 0))
-            return builder.shuffle_vector(first, undefined, firsts)
-
-        def vector(pointer):
-            return builder.bitcast(pointer, lanes.as_pointer())
-
-        def add(partial, k):
-            weight = builder.load(builder.gep(weights, [builder.mul(k, step)]))
-            row = builder.load(vector(builder.gep(rows, [builder.mul(k, pitch)])), align=align)
-            builder.store(builder.fadd(builder.load(partial), builder.fmul(spread(weight), row)), partial)
-
-        one = ir.Constant(n.type, 1)
-        even, odd = cgutils.alloca_once(builder, lanes), cgutils.alloca_once(builder, lanes)  # one waits for the other
-        builder.store(ir.Constant(lanes, None), even)
-        builder.store(ir.Constant(lanes, None), odd)
-        with cgutils.for_range(builder, builder.lshr(n, one)) as loop:
-            k = builder.shl(loop.index, one)
-            add(even, k)
-            add(odd, builder.add(k, one))
-        with builder.if_then(builder.trunc(n, ir.IntType(1))):
-            add(even, builder.sub(n, one))
-        left = builder.fsub(builder.load(vector(out), align=align), builder.fadd(builder.load(even), builder.load(odd)))
-        builder.store(builder.fdiv(left, spread(divisor)), vector(out), align=align)
-        return context.get_dummy_value()
-
-    return types.void(out, weights, types.int64, rows, types.int64, types.int64, divisor), codegen
+def _lanes(context, builder, pointer):
+    """In a codegen, the type of ABREAST numbers, and what loads them from an address."""
+    number, align = context.get_data_type(pointer.dtype), pointer.dtype.bitwidth // 8
+    lanes = ir.VectorType(number, ABREAST)
+    return lanes, lambda place: builder.load(builder.bitcast(place, lanes.as_pointer()), align=align)
 
 
-@register_jitable
-def dot(a, b, n):
-    """The sum of a[k] b[k] for k under n."""
-    blocks = n // ABREAST
-    total = lane_dot(a, b, blocks)
-    for k in range(blocks * ABREAST, n):
+def _solver(count, transposed):
+    """A function that solves for so many adjacent rows, in ABREAST columns, given all rows that they hang on."""
+
+    @intrinsic
+    def solve(typing_context, out, weights, by_row, by_known, known, n, corner, pitch):
+        """From row r of `out` take the sum over n rows k of weights[r by_row + k by_known] times known row k, and then
+        what the rows solved before it have in it. Their weights, and the pivots, are the matrix at `corner`."""
+
+        def codegen(context, builder, signature, args):
+            out, weights, by_row, by_known, known, n, corner, pitch = args
+            lanes, vector = _lanes(context, builder, signature.args[0])
+
+            def place(pointer, row, step, column=0):
+                offset = builder.mul(step, ir.Constant(step.type, row))
+                return builder.gep(pointer, [builder.add(offset, ir.Constant(step.type, column))])
+
+            def spread(pointer):
+                return splat(builder, builder.load(pointer), lanes)
+
+            sums = [cgutils.alloca_once(builder, lanes) for _ in range(count)]
+            firsts = [place(weights, r, by_row) for r in range(count)]
+            for total in sums:
+                builder.store(ir.Constant(lanes, None), total)
+            with cgutils.for_range(builder, n) as loop:
+                x, k = vector(builder.gep(known, [builder.mul(loop.index, pitch)])), builder.mul(loop.index, by_known)
+                for total, first in zip(sums, firsts, strict=True):
+                    weight = spread(builder.gep(first, [k]))
+                    builder.store(llvm_call(builder, "fma", weight, x, builder.load(total)), total)
+            solved = {}
+            for r in reversed(range(count)) if transposed else range(count):
+                left = builder.fsub(vector(place(out, r, pitch)), builder.load(sums[r]))
+                for s, x in solved.items():
+                    weight = builder.fneg(spread(place(corner, max(r, s), pitch, min(r, s))))
+                    left = llvm_call(builder, "fma", weight, x, left)
+                solved[r] = builder.fdiv(left, spread(place(corner, r, pitch, r)))
+                store_to(builder, solved[r], place(out, r, pitch), ir.Constant(n.type, 0))
+            return context.get_dummy_value()
+
+        size = types.int64
+        return types.void(out, weights, size, size, known, size, corner, size), codegen
+
+    return solve
+
+
+@register_jitable(forceinline=True)
+def dot(a, b, n, room):
+    """The sum of a[k] b[k] for k under n: by lanes but for the last numbers, where no more than `room` may be read."""
+    by_lanes = n if -(-n // ABREAST) * ABREAST <= room else n // ABREAST * ABREAST
+    total = lane_dot(a, b, by_lanes)
+    for k in range(by_lanes, n):
         total += a[k] * b[k]
     return total
 
@@ -100,7 +121,7 @@ def _product(zero):
         for task in range(begin, end):
             tril, row, out = parts(d, task, 1, zero)
             for i in range(d[D]):
-                out[i] = dot(advance(tril, i * d[D]), row, i + 1)
+                out[i] = dot(advance(tril, i * d[D]), row, i + 1, d[D])
 
     return loop
 
@@ -114,7 +135,8 @@ def _solve(zero):
                 out[first] = zero
                 first += 1
             for i in range(first, d[D]):
-                known = dot(advance(tril, i * d[D] + first), advance(out, first), i - first)
+                # Each row waits for the one before it, and a few numbers are added up sooner without the lanes.
+                known = dot(advance(tril, i * d[D] + first), advance(out, first), i - first, 0)
                 out[i] = (row[i] - known) / tril[i * d[D] + i]
 
     return loop
@@ -136,58 +158,58 @@ def _solve_transposed(zero):
     return loop
 
 
-@register_jitable
-def begin_row(matrix, out, i, size, zero):
-    """Copy row i up to the diagonal, and put zeros after it."""
-    for j in range(i + 1):
-        out[i * size + j] = matrix[i * size + j]
-    for j in range(i + 1, size):
-        out[i * size + j] = zero
+def _solve_lower(zero, transposed=False):
+    several, single = _solver(TOGETHER, transposed), _solver(1, transposed)
 
+    @register_jitable
+    def solve_rows(tril, matrix, out, i, count, size):
+        """Solve for rows i ... i + count - 1, 1 or TOGETHER of them, once those are known that they hang on."""
+        end = i + count
+        for row in range(i, end):
+            for j in range(row + 1):
+                out[row * size + j] = matrix[row * size + j]
+            for j in range(row + 1, end):
+                out[row * size + j] = zero
+        weights = advance(tril, i if transposed else i * size)
+        by_row, by_known = (1, size) if transposed else (size, 1)
+        first, last = (end, size) if transposed else (0, i)
+        corner, whole = advance(tril, i * size + i), size // ABREAST * ABREAST
+        for start in range(0, min(end, whole), ABREAST):
+            k = max(first, start)  # rows before this one are 0 there
+            own, rest, known = (
+                advance(out, i * size + start),
+                advance(weights, k * by_known),
+                advance(out, k * size + start),
+            )
+            if count == TOGETHER:
+                several(own, rest, by_row, by_known, known, last - k, corner, size)
+            else:
+                single(own, rest, by_row, by_known, known, last - k, corner, size)
+        for turn in range(count):
+            row = end - 1 - turn if transposed else i + turn
+            for j in range(row + 1, size):
+                out[row * size + j] = zero
+            for j in range(whole, row + 1):
+                total = zero
+                for k in range(row + 1, size) if transposed else range(j, row):
+                    total += tril[k * size + row if transposed else row * size + k] * out[k * size + j]
+                out[row * size + j] = (out[row * size + j] - total) / tril[row * size + row]
 
-@register_jitable
-def end_row(tril, step, out, i, others, size, zero):
-    """Take from row i what the rows that `others` counts, which are known, have in it: the first is 0 or i + 1."""
-    first, last = others
-    weights = advance(tril, i * size) if step == 1 else advance(tril, i)
-    row, pivot = advance(out, i * size), tril[i * size + i]
-    whole = size // ABREAST * ABREAST
-    for start in range(0, min(i + 1, whole), ABREAST):
-        k = max(first, start)  # rows before this one are 0 there
-        lane_subtract(
-            advance(row, start), advance(weights, k * step), step, advance(out, k * size + start), size, last - k, pivot
-        )
-    for j in range(whole, i + 1):
-        known = zero
-        for k in range(max(first, j), last):
-            known += weights[k * step] * out[k * size + j]
-        row[j] = (row[j] - known) / pivot
-    for j in range(i + 1, size):
-        row[j] = zero
-
-
-def _solve_lower(zero):
     def loop(d, begin, end):
         size = d[D]
         for task in range(begin, end):
             tril, matrix, out = parts(d, task, size, zero)
-            for i in range(size):
-                begin_row(matrix, out, i, size, zero)
-                end_row(tril, 1, out, i, (0, i), size, zero)
+            done = 0
+            while done < size:
+                count = TOGETHER if size - done >= TOGETHER else 1
+                solve_rows(tril, matrix, out, size - done - count if transposed else done, count, size)
+                done += count
 
     return loop
 
 
 def _solve_lower_transposed(zero):
-    def loop(d, begin, end):
-        size = d[D]
-        for task in range(begin, end):
-            tril, matrix, out = parts(d, task, size, zero)
-            for i in range(size - 1, -1, -1):
-                begin_row(matrix, out, i, size, zero)
-                end_row(tril, size, out, i, (i + 1, size), size, zero)
-
-    return loop
+    return _solve_lower(zero, transposed=True)
 
 
 def _lower(zero):

@@ -242,7 +242,8 @@ def namespace(xp: object) -> Library:
         return NUMPY
     found = _of_module(xp) if isinstance(xp, ModuleType) else None
     if found is None:
-        raise TypeError(f"xp must be a namespace of the array API standard; got {xp!r}")
+        module = f": pass the module itself, as xp={xp}" if isinstance(xp, str) else ""
+        raise TypeError(f"xp must be a namespace of the array API standard; got {xp!r}{module}")
     return found
 
 
@@ -354,7 +355,8 @@ def _operands(names: Sequence[str], values: Sequence[Array | Number]) -> Operand
             library, model, model_name = found, value, name
             continue
         if found.name != library.name:
-            raise TypeError(f"{name} must be of the same library as {model_name}, {library.name}; got {found.name}")
+            libraries = f"{library.name}; got {found.name}"
+            raise TypeError(f"{name} must be of the same library as {model_name}, {libraries}: convert one of the two")
         if value.dtype != model.dtype:
             dtypes = f"{dtype_name(model.dtype)}; got {dtype_name(value.dtype)}"
             raise TypeError(f"{name} must have the dtype of {model_name}, {dtypes}: convert one of the two")
@@ -392,6 +394,12 @@ def kind_of(value: object) -> str:
         if hasattr(value, method):
             return f"{name}: its {method}() is an array"
     return name
+
+
+def whose(value: object) -> str:
+    """What came where an array of a certain library was wanted."""
+    found = library_of(value)
+    return type(value).__name__ if found is None else f"an array of {found.name}"
 
 
 def is_number(value: object) -> TypeGuard[Number]:

@@ -26,6 +26,7 @@ from agauss.arrays import (
     operands,
     real,
     same_device,
+    whose,
 )
 from agauss.backends import steps
 from agauss.backends.protocol import Array, Bound, DType, Noise, Pass, Plan
@@ -313,7 +314,7 @@ def cotangent_for(cotangent: Any, shape: Shape, dtype: DType, given: Operands, n
         return like(cotangent, library, model, dtype)
     found = library_of(cotangent)
     if found is None or found.name != library.name:
-        raise TypeError(f"{name} must be an array of {library.name} or a number; got {type(cotangent).__name__}")
+        raise TypeError(f"{name} must be an array of {library.name} or a number; got {whose(cotangent)}")
     if cotangent.dtype != dtype:
         raise TypeError(f"{name} must have the value's dtype, {dtype_name(dtype)}; got {dtype_name(cotangent.dtype)}")
     same_device(name, cotangent, "the primals", model)
@@ -338,7 +339,7 @@ def check_out(out: Array, library: Library, shape: Shape, dtype: DType) -> None:
     """Refuse an `out` that the result cannot be written to as it is."""
     found = library_of(out)
     if found is None or found.name != library.name:
-        raise TypeError(f"out must be an array of {library.name}; got {type(out).__name__}")
+        raise TypeError(f"out must be an array of {library.name}; got {whose(out)}")
     if not library.writes:
         raise TypeError(f"out must be None for {library.name}, whose arrays cannot be written in place")
     if tuple(out.shape) != shape:

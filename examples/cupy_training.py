@@ -1,6 +1,6 @@
 """A linear VAE trained by hand on a GPU with CuPy arrays: every gradient is a *_vjp of agauss or a matrix product.
 
-    pip install "agauss[cuda13]"
+    pip install '.[cuda13]'    # from a checkout; or '.[cuda12]'
     python examples/cupy_training.py [--numpy]
 
 The array module is a parameter of the loop, and `--numpy` runs the same lines on NumPy. The model is that of

@@ -1,6 +1,6 @@
 """KL and fresh samples of a zarr of latents that is larger than the memory that this takes; Dask schedules the blocks.
 
-    pip install "agauss[dask]" zarr
+    pip install '.[dask]' zarr
     python examples/dask_latents.py [folder]
 
 Writes latents (mean and log-variance, float16) to a zarr, and then what agauss makes of them to another: a sample of

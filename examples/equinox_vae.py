@@ -1,6 +1,6 @@
 """A VAE on digits in JAX, with Equinox and Optax: agauss's distribution is a pytree, and all of a step is compiled.
 
-    pip install agauss jax equinox optax scikit-learn
+    pip install . jax equinox optax scikit-learn
     python examples/equinox_vae.py
 
 The encoder's output becomes a `DiagonalGaussianDistribution` inside `jax.jit`, its noise comes from a key of

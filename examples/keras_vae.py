@@ -1,6 +1,6 @@
 """A VAE on digits in Keras 3 on JAX: agauss's sample, KL and likelihood, inside the train step that Keras compiles.
 
-    pip install agauss keras jax scikit-learn
+    pip install . keras jax scikit-learn
     python examples/keras_vae.py
 
 The noise's key comes from a SeedGenerator, whose state Keras carries from step to step, and the KL joins the loss by

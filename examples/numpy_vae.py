@@ -1,6 +1,6 @@
 """A VAE in NumPy from training to judgement: every line that is not the network itself is one call of agauss.
 
-    pip install agauss scikit-learn
+    pip install . scikit-learn
     python examples/numpy_vae.py
 
 Trains on scikit-learn's handwritten digits with Bernoulli pixels, a beta that is annealed, and free bits. Then it

@@ -1,6 +1,6 @@
 """Latents from an ONNX Runtime encoder's moments: no framework, and the same bits however the data set is batched.
 
-    pip install agauss onnx onnxruntime
+    pip install . onnx onnxruntime
     python examples/onnx_latents.py
 
 `onnx` is only for making the little encoder here; a real one is a file. Each image's noise depends on the key and on

@@ -1,6 +1,6 @@
 """agauss in TensorFlow: tf.custom_gradient around NumPy calls, in eager mode and in a tf.function.
 
-    pip install agauss tensorflow
+    pip install . tensorflow
     python examples/tensorflow_custom_gradient.py
 
 `tf.numpy_function` hands NumPy arrays to agauss's loops, on the CPU and outside XLA: under `jit_compile=True` it does

@@ -1,6 +1,6 @@
 """A VAE on digits in PyTorch: agauss's class where diffusers' or one's own stood, with a warm-up and diagnostics.
 
-    pip install agauss torch scikit-learn
+    pip install '.[torch]' scikit-learn
     python examples/torch_vae.py [--compile]
 
 The encoder's output becomes a `DiagonalGaussianDistribution` of tensors, and the gradient is PyTorch's own, through

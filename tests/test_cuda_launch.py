@@ -43,6 +43,34 @@ def test_each_operation_is_one_launch(shim):
         assert len(shim.runtime.launches) == 1
 
 
+class Again(ShimRuntime):
+    """Ids are read where they are, and the last launch can be made again, as a CUDA graph would."""
+
+    def ids(self, index, like):
+        return index
+
+    def launch(self, *launch):
+        self.last = launch
+        super().launch(*launch)
+
+
+def test_ids_are_read_as_the_kernel_runs(shim):
+    """So what is captured in a CUDA graph draws other noise once they are changed in place."""
+    runtime, loops = Again(), NUMPY.backend
+    runtime.kernels = shim.runtime.kernels
+    p, ids = normal((3, 8, 20)), np.array([5, 6, 7])
+    z = np.empty_like(p[:, :4])
+    NUMPY.backend = Backend(runtime)
+    try:
+        ag.sample_and_kl(p, rng=7, index=ids, out=z)
+    finally:
+        NUMPY.backend = loops
+    assert_same([z], [ag.sample_and_kl(p, rng=7, index=[5, 6, 7])[0]])
+    ids += 10
+    runtime.launch(*runtime.last)
+    assert_same([z], [ag.sample_and_kl(p, rng=7, index=[15, 16, 17])[0]])
+
+
 class Grids(ShimRuntime):
     """Notes the grids, and launches nothing."""
 

@@ -120,6 +120,34 @@ def test_a_graph_of_cupys_is_launched_again(xp):
             assert_same((z, kl, plain), step(p)[:3])
 
 
+def test_a_graph_reads_the_ids_at_each_launch(xp):
+    """So a graph whose ids are changed in between draws other noise."""
+    there, ids = xp.asarray(parameters()), xp.arange(len(parameters()), dtype=xp.int64)
+    z, d_z = xp.empty_like(there[:, :8]), xp.ones_like(there[:, :8])
+    gradient, d_kl = xp.empty_like(there), xp.ones(len(ids), xp.float32)
+
+    def work():
+        kl = ag.sample_and_kl(there, rng=7, index=ids, out=z)[1]
+        ag.sample_and_kl_vjp(there, cotangent=(d_z, d_kl), rng=7, index=ids, out=gradient)
+        return kl
+
+    stream = xp.cuda.Stream(non_blocking=True)
+    xp.cuda.Device().synchronize()
+    with stream:
+        work()
+        stream.begin_capture()
+        kl = work()
+        graph = stream.end_capture()
+        for first in (0, 4, 400):
+            graph.launch(stream)
+            stream.synchronize()
+            options = {"rng": 7, "index": np.arange(first, first + len(ids))}
+            assert_same((z, kl), ag.sample_and_kl(parameters(), **options))
+            expected = ag.sample_and_kl_vjp(parameters(), cotangent=(d_z.get(), d_kl.get()), **options)
+            assert_same((gradient,), (expected,))
+            ids += 4 if first == 0 else 396
+
+
 def test_a_kernel_that_is_not_loaded_is_not_captured(xp):
     stream = xp.cuda.Stream(non_blocking=True)
     a = xp.zeros((2, 3, 5, 7, 11), np.float16)[:, ::2, :, ::3]  # strides of its own

@@ -224,7 +224,7 @@ def sample_and_kl(
     axis : int
     bounds : see ``kl``
     out : array, optional
-        Receives z.
+        Receives z. The KL is always a new array.
 
     Returns
     -------

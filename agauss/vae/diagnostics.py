@@ -139,7 +139,8 @@ class Diagnostics:
     def update(self, q: DiagonalGaussianDistribution[Any], log_likelihood: AnyArray | None = None) -> None:
         """Add a batch: its posteriors and, if they are wanted in the ELBO, the log-likelihoods log p(x | z).
 
-        Of a Dask array all blocks are read, once, and only what is summed is held. Not for traced arrays.
+        Of a Dask array all blocks are read, once, and only what is summed is held. Sums of arrays on a GPU are copied
+        to the host, which waits for the device. Not for traced arrays.
 
         Parameters
         ----------

@@ -255,9 +255,6 @@ def readme_rows(results: dict[str, Any]) -> Iterator[str]:
         "numpy": small["kl: numpy"],
     }
     yield readme_row("`q.kl()` at (16, 40), with construction", own)
-    if "avx2" in results:
-        found = results["avx2"]["shapes"][MAIN]
-        yield from (readme_row(f"{work}, all without AVX-512", found[work]) for work in works)
 
 
 def readme_row(work: str, seconds: Seconds) -> str:

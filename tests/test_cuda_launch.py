@@ -71,6 +71,27 @@ def test_ids_are_read_as_the_kernel_runs(shim):
     assert_same([z], [ag.sample_and_kl(p, rng=7, index=[15, 16, 17])[0]])
 
 
+class WithoutScratch(ShimRuntime):
+    def scratch(self, shape, dtype):
+        raise AssertionError("a temporary was made")
+
+
+def test_the_halves_of_an_array_are_written_in_place(shim):
+    """They lie between each other in memory, but have no byte in common."""
+    runtime, loops = WithoutScratch(), NUMPY.backend
+    runtime.kernels = shim.runtime.kernels
+    p = normal((3, 8, 20))
+    expected = ag.sample_and_kl_vjp(p, cotangent=(1.0, 1.0), rng=7)
+    NUMPY.backend = Backend(runtime)
+    try:
+        ag.sample_and_kl_vjp(p, cotangent=(1.0, 1.0), rng=7, out=p)
+        with pytest.raises(AssertionError, match="temporary"):
+            ag.sample(p[:, :4], p[:, 4:], rng=7, out=p[:, 2:6])
+    finally:
+        NUMPY.backend = loops
+    assert_same([p], [expected])
+
+
 class Grids(ShimRuntime):
     """Notes the grids, and launches nothing."""
 

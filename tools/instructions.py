@@ -50,9 +50,6 @@ class Recorder:
     def address(self, a: Any) -> int:
         return int(a.ctypes.data)
 
-    def may_overlap(self, a: Any, b: Any) -> bool:
-        return False
-
     def processors(self) -> int:
         return 132
 

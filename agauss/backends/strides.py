@@ -1,7 +1,11 @@
-"""The fewest dimensions that walk the same elements of several arrays; knows no array, only shapes and strides."""
+"""Where arrays lie: the fewest dimensions that walk the same elements of several, and whether two have some in common;
+knows only shapes, strides and addresses."""
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
+
+import numpy as np
 
 Shape = tuple[int, ...]
 
@@ -25,6 +29,15 @@ def span(shape: Shape, strides: Shape, itemsize: int) -> tuple[int, int]:
     """How many bytes from an array's address its first byte is, and the one after its last; no extent is zero."""
     steps = [stride * (n - 1) for n, stride in zip(shape, strides, strict=True)]
     return sum([n for n in steps if n < 0]), itemsize + sum([n for n in steps if n > 0])
+
+
+def overlap(a: Any, b: Any) -> bool:
+    """Whether two arrays have a byte in common; True where that would take long to tell. No element is read, so each
+    may be anything with NumPy's array interface, of memory anywhere."""
+    try:
+        return np.shares_memory(a, b, max_work=1000)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
 
 
 def coalesce(extents: Sequence[int], strides: Sequence[Shape], alone: int = -1) -> tuple[list[int], list[Shape], int]:

@@ -13,7 +13,7 @@ from agauss.backends.cpu.kernels import Kernel, LoopSpec, kernel
 from agauss.backends.cpu.plans import DISCARDED, INFINITY, Array
 from agauss.backends.cpu.pycall import address, function_of
 from agauss.backends.protocol import DType, Noise, Pass, Shape
-from agauss.backends.strides import row_major, span
+from agauss.backends.strides import overlap, row_major, span
 from agauss.maths.domain import is_calm
 
 forms = pycall.forms
@@ -315,17 +315,10 @@ def _apart(out: np.ndarray | None, arrays: Sequence[np.ndarray]) -> np.ndarray |
     if not out.flags.aligned or any(stride % out.itemsize for stride in out.strides):
         return np.empty(out.shape, out.dtype)
     for a in arrays:
-        if np.may_share_memory(a, out) and not _same(a, out) and _overlap(a, out):
+        if np.may_share_memory(a, out) and not _same(a, out) and overlap(a, out):
             return np.empty(out.shape, out.dtype)
     return out
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return address(a) == address(b) and a.strides == b.strides and a.shape == b.shape and a.dtype == b.dtype
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
-    try:
-        return np.shares_memory(a, b, max_work=1000)  # type: ignore[arg-type]
-    except np.exceptions.TooHardError:
-        return True

@@ -58,12 +58,14 @@ def _solver(count, transposed):
     """A function that solves for so many adjacent rows, in ABREAST columns, given all rows that they hang on."""
 
     @intrinsic
-    def solve(typing_context, out, weights, by_row, by_known, known, n, corner, pitch):
-        """From row r of `out` take the sum over n rows k of weights[r by_row + k by_known] times known row k, and then
-        what the rows solved before it have in it. Their weights, and the pivots, are the matrix at `corner`."""
+    def solve(typing_context, out, weights, known, n, corner, pitch):
+        """From row r of `out` take the sum over n rows k of the weight (r, k), or transposed (k, r), times known row k,
+        and then what the rows solved before it have in it. Their weights and the pivots are the matrix at `corner`."""
 
         def codegen(context, builder, signature, args):
-            out, weights, by_row, by_known, known, n, corner, pitch = args
+            out, weights, known, n, corner, pitch = args
+            one = ir.Constant(pitch.type, 1)
+            by_row, by_known = (one, pitch) if transposed else (pitch, one)
             lanes, vector = _lanes(context, builder, signature.args[0])
 
             def place(pointer, row, step, column=0):
@@ -92,8 +94,7 @@ def _solver(count, transposed):
                 store_to(builder, solved[r], place(out, r, pitch), ir.Constant(n.type, 0))
             return context.get_dummy_value()
 
-        size = types.int64
-        return types.void(out, weights, size, size, known, size, corner, size), codegen
+        return types.void(out, weights, known, types.int64, corner, types.int64), codegen
 
     return solve
 
@@ -171,20 +172,16 @@ def _solve_lower(zero, transposed=False):
             for j in range(row + 1, end):
                 out[row * size + j] = zero
         weights = advance(tril, i if transposed else i * size)
-        by_row, by_known = (1, size) if transposed else (size, 1)
         first, last = (end, size) if transposed else (0, i)
         corner, whole = advance(tril, i * size + i), size // ABREAST * ABREAST
         for start in range(0, min(end, whole), ABREAST):
             k = max(first, start)  # rows before this one are 0 there
-            own, rest, known = (
-                advance(out, i * size + start),
-                advance(weights, k * by_known),
-                advance(out, k * size + start),
-            )
+            own, known = advance(out, i * size + start), advance(out, k * size + start)
+            rest = advance(weights, k * size if transposed else k)
             if count == TOGETHER:
-                several(own, rest, by_row, by_known, known, last - k, corner, size)
+                several(own, rest, known, last - k, corner, size)
             else:
-                single(own, rest, by_row, by_known, known, last - k, corner, size)
+                single(own, rest, known, last - k, corner, size)
         for turn in range(count):
             row = end - 1 - turn if transposed else i + turn
             for j in range(row + 1, size):

@@ -14,7 +14,7 @@ import numpy as np
 from agauss.backends import steps
 from agauss.backends.cuda.source import HEAD, ITEMSIZE, SHORT_TILE, Spec
 from agauss.backends.protocol import Noise, Pass
-from agauss.backends.strides import coalesce, in_elements, row_major, span
+from agauss.backends.strides import coalesce, in_elements, overlap, row_major, span
 from agauss.maths.domain import is_calm
 from agauss.maths.noise import NORMALS_PER_BLOCK
 from agauss.maths.sums import CHUNK, LANES, TILE
@@ -145,11 +145,24 @@ class Backend:
         """`out`, or a new array where writing there would change what is still to be read."""
         if out is None:
             return None
+        place = Place(self.runtime.address(out), out)
         for a in arrays:
             same = self.runtime.address(a) == self.runtime.address(out) and a.strides == out.strides
-            if not (same and a.shape == out.shape and a.dtype == out.dtype) and self.runtime.may_overlap(a, out):
+            if same and a.shape == out.shape and a.dtype == out.dtype:
+                continue
+            if overlap(Place(self.runtime.address(a), a), place):
                 return self.runtime.scratch(out.shape, out.dtype)
         return out
+
+
+class Place:
+    """Where an array lies on a device, told as NumPy's arrays tell it."""
+
+    def __init__(self, address: int, a: Any) -> None:
+        kind = f"|V{a.itemsize}"
+        self.__array_interface__ = {
+            "version": 3, "typestr": kind, "data": (address, True), "shape": a.shape, "strides": a.strides
+        }  # fmt: skip
 
 
 class Planned:

@@ -63,9 +63,6 @@ class CupyRuntime:
     def device(self, a: Any) -> int:
         return int(a.data.device_id)
 
-    def may_overlap(self, a: Any, b: Any) -> bool:
-        return bool(cupy.may_share_memory(a, b))
-
     def ids(self, index: Any, like: Any) -> Any:
         """Sample ids as adjacent 64-bit integers on the device."""
         given = cupy.asarray(index)

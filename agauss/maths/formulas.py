@@ -1,9 +1,9 @@
 """The maths of the diagonal Gaussian, one element at a time; knows no array, no library, no loop.
 
 Each term is followed by its vector-Jacobian product: the cotangents of the term's values come first, then the term's
-own arguments, and one cotangent for each argument comes back. `m` is the vocabulary: exp, expm1, half_expm1x, log1p,
-log1p_unit (of 0 to 1), ln, mills, where, infinite, and like(c, x), the number c in x's dtype: without it Numba would
-compute in float64.
+own arguments, and one cotangent for each argument comes back. `m` is the vocabulary: exp, expm1, half_expm1,
+half_expm1x, log1p, log1p_unit (of 0 to 1), ln, mills, where, infinite, and like(c, x), the number c in x's dtype:
+without it Numba would compute in float64.
 """
 
 from agauss.maths.parts import (
@@ -106,11 +106,16 @@ def wasserstein2_squared_vjp(m, g, mean, logvar, mean2, logvar2):
 
 
 def jeffreys(m, mean, logvar, mean2, logvar2):
-    half, d = m.like(0.5, mean), mean - mean2
+    # With y = (exp(|t|) - 1) / 2 and s = 1 - exp(-|t|), what the variances give is cosh(t) - 1 = y s. Its derivative is
+    # sinh(|t|) = y + s / 2. The two precisions are the larger one times 2 - s.
+    zero, half, one = m.like(0.0, mean), m.like(0.5, mean), m.like(1.0, mean)
+    d = mean - mean2
     t, rest = log_ratio(m, logvar, logvar2)
-    y, y2 = m.half_expm1x(t), m.half_expm1x(-t)
-    inverse = precision(m, logvar, d) + precision(m, logvar2, d)
-    return (half * d) * (d * inverse) + carried(m, y + y2, rest, (y - y2) + t)
+    below = t < zero
+    y = m.half_expm1(m.where(below, -t, t))
+    s = m.where(m.infinite(y), one, y / (y + half))
+    inverse = factor(m, m.exp(-m.where(below, logvar, logvar2)) * (m.like(2.0, mean) - s), d)
+    return (half * d) * (d * inverse) + carried(m, y * s, m.where(below, -rest, rest), y + half * s)
 
 
 def jeffreys_vjp(m, g, mean, logvar, mean2, logvar2):

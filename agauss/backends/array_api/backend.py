@@ -109,18 +109,21 @@ class Maths:
     def infinite(self, x: Array) -> Array:
         return x == self.like(float("inf"), x)
 
-    def half_expm1x(self, x: Array) -> Array:
-        """(exp(x) - 1 - x) / 2: by its polynomial up to |x| = 1, where expm1(x) - x cancels, and for large x by the
-        square of exp(x / 2), which does not overflow before the result."""
-        one, large, half = self.like(1.0, x), self.like(80.0, x), self.like(0.5, x)
-        is_near, is_large = self.xp.abs(x) <= one, x > large
-        t = self.where(is_near, x, self.like(0.0, x))
-        p = self._polynomial("EXPM1X", t)
+    def half_expm1(self, x: Array) -> Array:
+        """(exp(x) - 1) / 2: for large x by the square of exp(x / 2), which does not overflow before the result."""
+        large, half = self.like(80.0, x), self.like(0.5, x)
+        is_large = x > large
         root = self.exp(half * self.where(is_large, x, large))
-        far = self.where(is_near | is_large, one, x)
-        return self.where(
-            is_near, half * (t * t * p), self.where(is_large, (half * root) * root, half * (self.expm1(far) - far))
-        )
+        return self.where(is_large, (half * root) * root, half * self.expm1(self.where(is_large, large, x)))
+
+    def half_expm1x(self, x: Array) -> Array:
+        """(exp(x) - 1 - x) / 2: by its polynomial up to |x| = 1, where expm1(x) - x cancels."""
+        zero, one, half = self.like(0.0, x), self.like(1.0, x), self.like(0.5, x)
+        is_near = self.xp.abs(x) <= one
+        t = self.where(is_near, x, zero)
+        far = self.where(is_near, one, x)
+        less = half * self.where(x > self.like(80.0, x), zero, far)  # of no account there, and both may be infinite
+        return self.where(is_near, half * (t * t * self._polynomial("EXPM1X", t)), self.half_expm1(far) - less)
 
     def mills(self, x: Array) -> Array:
         """Mills' ratio (1 - Phi(x)) / phi(x), for x >= 0."""

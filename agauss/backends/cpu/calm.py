@@ -21,9 +21,14 @@ def exp(x):
 
 
 @inlined
-def expm1(x):
+def half_expm1(x):
     n = whole(x)
-    y = half_expm1_of(rest(x, n), half_power(n))
+    return half_expm1_of(rest(x, n), half_power(n))
+
+
+@inlined
+def expm1(x):
+    y = half_expm1(x)
     return y + y
 
 

@@ -307,9 +307,15 @@ def _exp_parts(x):
 
 
 @inlined
-def expm1(x):
+def half_expm1(x):
+    """(exp(x) - 1) / 2, which is finite where exp(x) overflows, up to its half's overflow."""
     _, r, s = _exp_parts(x)
-    y = half_expm1_of(r, s)
+    return half_expm1_of(r, s)
+
+
+@inlined
+def expm1(x):
+    y = half_expm1(x)
     return y + y
 
 

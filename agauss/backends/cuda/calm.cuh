@@ -7,9 +7,13 @@ __device__ __forceinline__ auto calm_exp(auto x) {
     return exp_of(rest(x, n)) * power(n);
 }
 
-__device__ __forceinline__ auto calm_expm1(auto x) {
+__device__ __forceinline__ auto calm_half_expm1(auto x) {
     auto n = whole(x);
-    auto y = half_expm1_of(rest(x, n), half_power(n));
+    return half_expm1_of(rest(x, n), half_power(n));
+}
+
+__device__ __forceinline__ auto calm_expm1(auto x) {
+    auto y = half_expm1(x);
     return y + y;
 }
 

@@ -90,13 +90,16 @@ __device__ __forceinline__ auto wasserstein2_squared_vjp(auto g, auto mean, auto
 }
 
 __device__ __forceinline__ auto jeffreys(auto mean, auto logvar, auto mean2, auto logvar2) {
+    auto zero = like(0.0, mean);
     auto half = like(0.5, mean);
+    auto one = like(1.0, mean);
     auto d = mean - mean2;
     auto [t, rest] = log_ratio(logvar, logvar2);
-    auto y = half_expm1x(t);
-    auto y2 = half_expm1x(-t);
-    auto inverse = precision(logvar, d) + precision(logvar2, d);
-    return ((half * d) * (d * inverse)) + carried(y + y2, rest, (y - y2) + t);
+    auto below = t < zero;
+    auto y = half_expm1(where(below, -t, t));
+    auto s = where(infinite(y), one, y / (y + half));
+    auto inverse = factor(exp(-where(below, logvar, logvar2)) * (like(2.0, mean) - s), d);
+    return ((half * d) * (d * inverse)) + carried(y * s, where(below, -rest, rest), y + (half * s));
 }
 
 __device__ __forceinline__ auto jeffreys_vjp(auto g, auto mean, auto logvar, auto mean2, auto logvar2) {

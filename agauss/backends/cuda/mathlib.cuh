@@ -46,9 +46,13 @@ __device__ __forceinline__ auto _exp_parts(auto x) {
     return values(x, rest(above, n), half_power(n));
 }
 
-__device__ __forceinline__ auto expm1(auto x) {
+__device__ __forceinline__ auto half_expm1(auto x) {
     auto [_, r, s] = _exp_parts(x);
-    auto y = half_expm1_of(r, s);
+    return half_expm1_of(r, s);
+}
+
+__device__ __forceinline__ auto expm1(auto x) {
+    auto y = half_expm1(x);
     return y + y;
 }
 

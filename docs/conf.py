@@ -15,8 +15,22 @@ author = "the agauss contributors"
 project_copyright = f"{author}; MIT licence"
 version = release = agauss.__version__
 
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build", "_tables"]
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx_gallery.gen_gallery"]
+exclude_patterns = ["_build", "_tables", "gallery"]
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "filename_pattern": "",  # all are run
+    "within_subsection_order": "FileNameSortKey",
+    "backreferences_dir": generated.USES,
+    "doc_module": "agauss",
+    "reset_modules": ("matplotlib", "generated.look"),
+    "notebook_extensions": set(),
+    "download_all_examples": False,
+    "css": ["sg_gallery"],
+    "show_signature": False,
+    "write_computation_times": False,
+}
 html_theme = "furo"
 html_title = f"agauss {release}"
 html_static_path = ["_static"]
@@ -41,6 +55,13 @@ def inside(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = generated.linked(source[0], f"docs/{name}.md", f"docs/{name}.md")
 
 
+def uses(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Under what the gallery uses stand the programs that do."""
+    if what in ("function", "class"):
+        lines += generated.uses(HERE, name)
+
+
 def setup(app: Sphinx) -> None:
     generated.write(HERE)
     app.connect("source-read", inside)
+    app.connect("autodoc-process-docstring", uses, priority=900)  # after numpydoc

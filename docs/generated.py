@@ -1,6 +1,7 @@
 """The pages that are made from the code: the API reference, and the tables of what runs where and of error bounds."""
 
 import inspect
+import json
 import os
 import re
 from importlib import import_module
@@ -48,6 +49,9 @@ OUTSIDE = {
     "examples/mlx.md": "mlx.md",
     "benchmarks/README.md": "benchmarks.md",
 }
+# And the header of sphinx-gallery's page.
+PAGES = OUTSIDE | {"docs/gallery/README.rst": "auto_gallery/index.rst"}
+USES = "auto_gallery/uses"
 
 
 def write(folder: Path) -> None:
@@ -69,10 +73,24 @@ def linked(text: str, path: str, page: str) -> str:
 
     def led(match: re.Match[str]) -> str:
         target = os.path.normpath(Path(path).parent / match[1])
-        target = f"docs/{OUTSIDE[target]}" if target in OUTSIDE else target
+        target = f"docs/{PAGES[target]}" if target in PAGES else target
         return f"]({os.path.relpath(target, Path(page).parent)}"
 
     return re.sub(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", led, text)
+
+
+def look(*_: Any) -> None:
+    """Each program of the gallery begins with the site's look."""
+    import matplotlib
+
+    matplotlib.rc_file(Path(__file__).parent / "gallery" / "matplotlibrc")
+
+
+def uses(folder: Path, name: str) -> list[str]:
+    """Lines that show the gallery's programs which use a function, or a class or a method of it; none if none does."""
+    known = json.loads((folder / USES / "backreferences_all.json").read_text())
+    found = [each for each in known if f"{each}.".startswith(f"{name}.")]
+    return ["", ".. rubric:: In the gallery", "", f".. minigallery:: {' '.join(found)}", ""] if found else []
 
 
 def api() -> dict[str, str]:

@@ -78,6 +78,20 @@ def test_sentences_are_short(page):
     assert not long, "\n".join(long)
 
 
+def texts_of(program):
+    """What stands between the code of a program of the gallery: its docstring, and the comments after `# %%`."""
+    parts = re.findall(r'\A"""(.*?)"""|^# %%\n((?:# [^\n]*\n)+)', program.read_text(), re.DOTALL | re.MULTILINE)
+    return "\n\n".join(first or re.sub("^# ", "", rest, flags=re.MULTILINE) for first, rest in parts)
+
+
+@pytest.mark.parametrize("program", sorted((ROOT / "docs" / "gallery").glob("*.py")), ids=name_of)
+def test_sentences_of_the_gallery_are_short(program):
+    text = texts_of(program)
+    assert text
+    assert too_long(text.replace("``", "`")) == []
+    assert [phrase for phrase in BANNED if phrase in " ".join(prose(text).lower().split())] == []
+
+
 def documented(module):
     """What is public of a module, and the public methods of its classes, by their names."""
     for name in module.__all__:

@@ -1,5 +1,6 @@
 """What the pages of docs/ say in Python runs, a page's blocks in their order; their links lead somewhere."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,15 @@ from importlib.util import find_spec
 import pytest
 from texts import IGNORED, PAGES, ROOT, TEXTS
 
-PICTURES = sorted([*(ROOT / "docs").glob("*.??g"), *(ROOT / "docs" / "gallery").glob("*.png")])
+PICTURES = sorted((ROOT / "docs").glob("*.??g"))
+GALLERY = ROOT / "docs" / "gallery"
+PROGRAMS = sorted(GALLERY.glob("*.py"))
+DRAW = """
+import runpy, sys
+from matplotlib import pyplot
+runpy.run_path(sys.argv[1])
+pyplot.savefig(sys.argv[2])
+"""
 NOT_RUN = re.compile(r"<!-- not run[^>]*-->\n```python\n.*?```", re.DOTALL)
 
 
@@ -36,12 +45,17 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", sorted((ROOT / "docs" / "gallery").glob("*.py")), ids=lambda program: program.stem)
-def test_a_program_of_the_gallery_draws_its_picture(program, tmp_path):
-    done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.stem)
+def test_a_program_of_the_gallery_draws_a_picture(program, tmp_path):
+    """As the site's build has it draw: without a ground of its own."""
+    if missing(program.read_text()):
+        pytest.skip(f"not installed: {', '.join(sorted(missing(program.read_text())))}")
+    picture = tmp_path / "drawn.png"
+    command = [sys.executable, "-c", DRAW, program.name, picture]
+    environment = os.environ | {"MPLBACKEND": "agg", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    done = subprocess.run(command, cwd=GALLERY, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == [f"{program.stem}.png"]
-    assert program.with_suffix(".png").exists()
+    test_a_picture_has_no_ground_of_its_own(picture)
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: str(page.relative_to(ROOT)))

@@ -1,4 +1,10 @@
-"""A Gaussian with a full covariance, and the two diagonal ones that are nearest to it."""
+"""
+Full covariance
+===============
+
+No diagonal Gaussian is a correlated one. Which is the nearest depends on the direction of the KL: one covers the full
+Gaussian, and the other stays inside it. :doc:`/guides/full-covariance` has the class.
+"""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,6 +13,10 @@ import agauss as ag
 
 covariance = np.array([[1.0, 0.9], [0.9, 1.0]])
 full = ag.MultivariateNormal.from_covariance(np.zeros((2000, 2)), np.broadcast_to(covariance, (2000, 2, 2)))
+
+
+# %%
+# The diagonal of the covariance gives the one that covers. The diagonal of its inverse gives the one inside.
 
 
 def diagonal(var):
@@ -25,4 +35,4 @@ figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained", sharex
 for place, (title, q) in zip(axes, shown.items(), strict=True):
     place.plot(*q.sample(rng=7).T, ".", ms=2, alpha=0.5)
     place.set(title=title, aspect="equal")
-figure.savefig("covariance.png", dpi=80)
+plt.show()

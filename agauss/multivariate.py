@@ -185,7 +185,7 @@ class MultivariateNormal(Generic[Array]):
         arrays = self._ready("(i),(i,i)", self._own())
         eps = self._noise(rng, index, sample_shape)
         z = self._library.by_events(maths.sample, "(i),(i,i),(i)->(i)", *arrays, eps)
-        return self._library.xp.astype(z, self.dtype)
+        return z if z.dtype == self.dtype else self._library.xp.astype(z, self.dtype)
 
     def sample_vjp(
         self,
@@ -336,7 +336,9 @@ class MultivariateNormal(Generic[Array]):
         """The eps of each draw, float32 or wider."""
         sizes = sizes_of(sample_shape, "sample_shape")
         (mean,) = self._ready("(i)", [self._mean])
-        given = Operands(self._library, [self._library.xp.broadcast_to(mean, self._shape)], self._shape)
+        if tuple(mean.shape) != self._shape:
+            mean = self._library.xp.broadcast_to(mean, self._shape)
+        given = Operands(self._library, [mean], self._shape)
         if sizes == ():
             return value(NOISE, given.arrays, rng=rng, index=index)
         return draws(NOISE, given, sizes, rng=rng, index=index, out=None)
@@ -422,8 +424,8 @@ def _with_matrices(mean: Any, name: str, matrices: AnyArray) -> Operands:
 
 def _positive_diagonal(tril: Any) -> None:
     """Refuse a factor that is singular, or of which a column has the wrong sign. NaN passes."""
-    bad = np.diagonal(tril, axis1=-2, axis2=-1) <= 0
-    if bad.any():
+    bad = tril.diagonal(0, -2, -1) <= 0
+    if np.count_nonzero(bad):  # any() takes longer on few numbers
         *batch, k = (int(n) for n in np.argwhere(bad)[0])
         place = (*batch, k, k)
         raise ValueError(f"scale_tril must have a positive diagonal; got {tril[place]} at {place}")

@@ -60,6 +60,7 @@ def key_of(*args):
 # What is kept, and what it depends on
 
 
+@pytest.mark.slow
 def test_a_second_process_takes_its_kernels_from_the_cache(tmp_path):
     folder, seen = tmp_path / "cache", []
     for hash_seed in (1, 2):  # what is cached must depend neither on the order of a set nor on an object's address
@@ -430,6 +431,7 @@ print(*answers[0])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no signals here")
 def test_a_signals_handler_may_call_while_the_main_thread_compiles(tmp_path):
     """The same kernel as the main thread's, and another."""

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import pytest
 from texts import ROOT
 
 PROGRAM = ROOT / "benchmarks" / "compare.py"
@@ -14,6 +15,7 @@ def run(*arguments):
     return subprocess.run([sys.executable, PROGRAM, *map(str, arguments)], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_each_checkout_is_timed_in_a_process_of_its_own(tmp_path):
     other = tmp_path / "agauss"
     shutil.copytree(ROOT / "agauss", other, ignore=shutil.ignore_patterns("__pycache__"))

@@ -209,12 +209,6 @@ def fraction(typing_context, word, x):
     return x(word, x), codegen
 
 
-def _past_quarter(builder, word, x_type, llvm_type):
-    """A word in x's width plus an eighth of a turn: its two upper bits are those of the nearest quarter turn."""
-    w = _in_width(builder, word, x_type, llvm_type)
-    return builder.add(w, constant(w.type, 2 ** (x_type.bitwidth - 3)))
-
-
 @intrinsic
 def eighths(typing_context, word, x):
     """How far the turn word / 2^width is from the nearest quarter, in eighths of a turn: from -1 to below 1."""
@@ -236,7 +230,8 @@ def turned(typing_context, word, sine, cosine):
 
     def codegen(context, builder, signature, args):
         of = args[1].type
-        q = _past_quarter(builder, args[0], sine, of)
+        w = _in_width(builder, args[0], sine, of)
+        q = builder.add(w, constant(w.type, 2 ** (width - 3)))  # the upper two bits are the nearest quarter's number
         odd = builder.icmp_signed("<", builder.shl(q, constant(q.type, 1)), constant(q.type, 0))
         # In quarters 2 and 3 the sine is negative, in 1 and 2 the cosine: the upper bit of q, and of q and one more.
         places = (q, args[2], args[1]), (builder.add(q, constant(q.type, 2 ** (width - 2))), args[1], args[2])

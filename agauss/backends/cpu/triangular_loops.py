@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from agauss.backends.cpu.memory import advance, pointer, sum_by_halves
-from agauss.backends.cpu.vectors import llvm_call, splat, store_to
+from agauss.backends.cpu.vectors import llvm_call, load_from, splat, store_to
 
 # Of the vector of int64 that a loop reads: addresses, then extents.
 MATRICES, PLACES, ROWS, OTHERS, OUT, N, D = range(7)
@@ -25,12 +25,12 @@ def lane_dot(typing_context, a, b, n):
     and what lies beyond n counts for nothing."""
 
     def codegen(context, builder, signature, args):
-        lanes, vector = _lanes(context, builder, a)
+        lanes = ir.VectorType(context.get_data_type(a.dtype), ABREAST)
         count, partial = args[2], cgutils.alloca_once(builder, lanes)
         builder.store(ir.Constant(lanes, None), partial)
 
         def added(k):
-            x, y = (vector(builder.gep(pointer, [k])) for pointer in args[:2])
+            x, y = (load_from(builder, pointer, k, lanes) for pointer in args[:2])
             return llvm_call(builder, "fma", x, y, builder.load(partial))
 
         width = ir.Constant(count.type, ABREAST)
@@ -47,13 +47,6 @@ def lane_dot(typing_context, a, b, n):
     return a.dtype(a, b, types.int64), codegen
 
 
-def _lanes(context, builder, pointer):
-    """In a codegen, the type of ABREAST numbers, and what loads them from an address."""
-    number, align = context.get_data_type(pointer.dtype), pointer.dtype.bitwidth // 8
-    lanes = ir.VectorType(number, ABREAST)
-    return lanes, lambda place: builder.load(builder.bitcast(place, lanes.as_pointer()), align=align)
-
-
 def _solver(count, transposed):
     """A function that solves for so many adjacent rows, in ABREAST columns, given all rows that they hang on."""
 
@@ -66,32 +59,33 @@ def _solver(count, transposed):
             out, weights, known, n, corner, pitch = args
             one = ir.Constant(pitch.type, 1)
             by_row, by_known = (one, pitch) if transposed else (pitch, one)
-            lanes, vector = _lanes(context, builder, signature.args[0])
+            lanes = ir.VectorType(context.get_data_type(signature.args[0].dtype), ABREAST)
 
-            def place(pointer, row, step, column=0):
-                offset = builder.mul(step, ir.Constant(step.type, row))
-                return builder.gep(pointer, [builder.add(offset, ir.Constant(step.type, column))])
+            def times(step, number):
+                return builder.mul(step, ir.Constant(step.type, number))
 
-            def spread(pointer):
-                return splat(builder, builder.load(pointer), lanes)
+            def spread(pointer, place):
+                return splat(builder, builder.load(builder.gep(pointer, [place])), lanes)
+
+            def of_corner(row, column):
+                return spread(corner, builder.add(times(pitch, row), ir.Constant(pitch.type, column)))
 
             sums = [cgutils.alloca_once(builder, lanes) for _ in range(count)]
-            firsts = [place(weights, r, by_row) for r in range(count)]
+            firsts = [builder.gep(weights, [times(by_row, r)]) for r in range(count)]
             for total in sums:
                 builder.store(ir.Constant(lanes, None), total)
             with cgutils.for_range(builder, n) as loop:
-                x, k = vector(builder.gep(known, [builder.mul(loop.index, pitch)])), builder.mul(loop.index, by_known)
+                x = load_from(builder, known, builder.mul(loop.index, pitch), lanes)
+                k = builder.mul(loop.index, by_known)
                 for total, first in zip(sums, firsts, strict=True):
-                    weight = spread(builder.gep(first, [k]))
-                    builder.store(llvm_call(builder, "fma", weight, x, builder.load(total)), total)
+                    builder.store(llvm_call(builder, "fma", spread(first, k), x, builder.load(total)), total)
             solved = {}
             for r in reversed(range(count)) if transposed else range(count):
-                left = builder.fsub(vector(place(out, r, pitch)), builder.load(sums[r]))
+                left = builder.fsub(load_from(builder, out, times(pitch, r), lanes), builder.load(sums[r]))
                 for s, x in solved.items():
-                    weight = builder.fneg(spread(place(corner, max(r, s), pitch, min(r, s))))
-                    left = llvm_call(builder, "fma", weight, x, left)
-                solved[r] = builder.fdiv(left, spread(place(corner, r, pitch, r)))
-                store_to(builder, solved[r], place(out, r, pitch), ir.Constant(n.type, 0))
+                    left = llvm_call(builder, "fma", builder.fneg(of_corner(max(r, s), min(r, s))), x, left)
+                solved[r] = builder.fdiv(left, of_corner(r, r))
+                store_to(builder, solved[r], out, times(pitch, r))
             return context.get_dummy_value()
 
         return types.void(out, weights, known, types.int64, corner, types.int64), codegen

@@ -55,7 +55,7 @@ def parallel() -> Callable[[int, int, int, int], None]:
 
 def _of(spec: LoopSpec | None) -> Kernel:
     if spec is not None:
-        for name in ("copy_in", "copy_out", *(("noise_in",) if spec.noisy else ())):
+        for name in ("copy_in", "copy_out", "next_tile", *(("noise_in",) if spec.noisy else ())):
             _share(name, spec.dtype)
 
     def named() -> tuple[object, ...]:
@@ -75,7 +75,7 @@ def _share(name: str, dtype: type) -> None:
 
         return loops.make_shared(key, name, dtype)
 
-    function = made(_shared, (name, dtype), lambda: (name, dtype.__name__), make, arguments=6)
+    function = made(_shared, (name, dtype), lambda: (name, dtype.__name__), make, arguments=5)
     llvm.add_symbol(function.key, function.address)
 
 

@@ -20,10 +20,11 @@ from agauss.backends.cpu.descriptor import (
     STORAGE,
     STRIDES,
 )
+from agauss.backends.cpu.frame import COLUMN, COUNT, ROW
 from agauss.backends.cpu.halves import load_stored, read, store_as, write
 from agauss.backends.cpu.mathlib import inlined, like
 from agauss.backends.cpu.shared import shared
-from agauss.backends.cpu.vectors import BYTES, Vector, load_from, put_vector, store_to, vector_at
+from agauss.backends.cpu.vectors import BYTES, Vector, lanes_of, load_from, put_vector, store_to, vector_at
 from agauss.maths.sums import TILE
 
 WIDEST = BYTES // 4  # the most lanes that a vector has, those of float32
@@ -52,49 +53,70 @@ def advance(typing_context, pointer, n):
 
 
 @intrinsic
-def scratch_for(typing_context, slots, x):
-    """A pointer to scratch memory on the stack, a tile for each of the slots."""
+def address_of(typing_context, pointer):
+    def codegen(context, builder, signature, args):
+        return builder.ptrtoint(args[0], ir.IntType(64))
+
+    return types.int64(pointer), codegen
+
+
+@intrinsic
+def cast(typing_context, pointer, x):
+    """The pointer as one to x's dtype."""
     result = types.CPointer(x)
 
     def codegen(context, builder, signature, args):
-        return cgutils.alloca_once(builder, context.get_data_type(x), size=slots.count * SCRATCH)
+        return builder.bitcast(args[0], context.get_value_type(result))
 
-    return result(slots, x), codegen
+    return result(pointer, x), codegen
 
 
 @intrinsic(prefer_literal=True)
-def pick(typing_context, pointers, storages, i, count):
-    """The tuple of each pointer's vector of elements from i on, stored as the storages say if there are any."""
-    vector = Vector(pointers.dtype.dtype, count.literal_value)
-    result = types.UniTuple(vector, pointers.count)
+def stack_of(typing_context, count, x):
+    """A pointer to room for so many numbers of x's dtype on the stack; the count is a constant."""
+    result, size = types.CPointer(types.unliteral(x)), count.literal_value
+
+    def codegen(context, builder, signature, args):
+        return cgutils.alloca_once(builder, context.get_data_type(result.dtype), size=size)
+
+    return result(count, x), codegen
+
+
+@intrinsic
+def pick(typing_context, addresses, storages, i, x):
+    """The tuple of the vectors of x's dtype that stand from element i on at each address, stored as the storages say
+    if there are any."""
+    vector = Vector(x, lanes_of(x))
+    result = types.UniTuple(vector, addresses.count)
 
     def codegen(context, builder, signature, args):
         of, found = context.get_value_type(vector), []
-        for k in range(pointers.count):
-            pointer = builder.extract_value(args[0], k)
+        for k in range(addresses.count):
+            pointer = builder.inttoptr(builder.extract_value(args[0], k), of.element.as_pointer())
             if storages.count:
                 found.append(load_stored(builder, pointer, args[2], builder.extract_value(args[1], k), of))
             else:
                 found.append(load_from(builder, pointer, args[2], of))
         return context.make_tuple(builder, result, found)
 
-    return result(pointers, storages, types.int64, count), codegen
+    return result(addresses, storages, types.int64, x), codegen
 
 
 @intrinsic
-def put(typing_context, pointers, storages, i, values):
-    """Store the vectors, each at its pointer's elements from i on and as the storages say."""
+def put(typing_context, addresses, storages, i, values):
+    """Store the vectors, each from element i on at its address and as the storages say."""
 
     def codegen(context, builder, signature, args):
-        for k in range(pointers.count):
-            pointer, x = builder.extract_value(args[0], k), builder.extract_value(args[3], k)
+        for k in range(addresses.count):
+            x = builder.extract_value(args[3], k)
+            pointer = builder.inttoptr(builder.extract_value(args[0], k), x.type.element.as_pointer())
             if storages.count:
                 store_as(builder, x, pointer, args[2], builder.extract_value(args[1], k))
             else:
                 store_to(builder, x, pointer, args[2])
         return context.get_dummy_value()
 
-    return types.void(pointers, storages, types.int64, values), codegen
+    return types.void(addresses, storages, types.int64, values), codegen
 
 
 def sum_by_halves(builder, vector, width):
@@ -114,6 +136,18 @@ def float_of_bits(typing_context, bits, x):
         return context.cast(builder, builder.bitcast(args[0], ir.DoubleType()), types.float64, x)
 
     return x(types.int64, x), codegen
+
+
+@register_jitable
+def array(d, k):
+    """Where array k is described."""
+    return EXTENTS + d[NDIM] + k * (STRIDES + d[NDIM])
+
+
+@register_jitable
+def part(scratch, k):
+    """The tile of scratch number k."""
+    return advance(scratch, k * SCRATCH)
 
 
 @register_jitable
@@ -179,34 +213,20 @@ def copy_by_columns(source, source_row, source_column, sink, sink_row, sink_colu
             sink[row * sink_row + column * sink_column] = source[row * source_row + column * source_column]
 
 
-@register_jitable
-def load(d, array, start, n, scratch, x, halves):
-    """A pointer to elements start ... start + n - 1 of an array, and how they are stored there: where they lie, or
-    copied to scratch in x's dtype.
-
-    Scratch has room for a whole vector where there are fewer elements.
-    """
-    inner = d[EXTENTS + d[NDIM] - 1]
-    row = start // inner
-    column = start - row * inner
-    if lies_together(d, array, column, n, halves):
-        return place(d, array, row, column, x), d[array + STORAGE] % BUFFERED
-    return copy_in(d, array, row, column, n, scratch, x), DIRECT
-
-
 @shared
-def copy_in(d, array, row, column, n, scratch, x):
-    """Copy n elements of an array, from a column of a row on, to scratch."""
-    inner = d[EXTENTS + d[NDIM] - 1]
-    stride = d[array + STRIDES + d[NDIM] - 1]
-    storage = d[array + STORAGE] % BUFFERED
-    if has_short_rows(d, array, column, n):
-        copy_by_columns(place(d, array, row, 0, x), d[array + STRIDES], stride, scratch, inner, 1, inner, n // inner)
-        return scratch
+def copy_in(d, frame, k, scratch, x):
+    """Copy the tile of array k to scratch."""
+    own, row, column, n = array(d, k), frame[ROW], frame[COLUMN], frame[COUNT]
+    inner, scratch = d[EXTENTS + d[NDIM] - 1], part(scratch, k)
+    stride = d[own + STRIDES + d[NDIM] - 1]
+    storage = d[own + STORAGE] % BUFFERED
+    if has_short_rows(d, own, column, n):
+        copy_by_columns(place(d, own, row, 0, x), d[own + STRIDES], stride, scratch, inner, 1, inner, n // inner)
+        return 0
     done = 0
     while done < n:
         run = min(inner - column, n - done)
-        source, sink = place(d, array, row, column * stride, x), advance(scratch, done)
+        source, sink = place(d, own, row, column * stride, x), advance(scratch, done)
         if stride == 0:
             repeated = read(source, 0, storage, x)
             for i in range(run):
@@ -226,45 +246,23 @@ def copy_in(d, array, row, column, n, scratch, x):
         done += run
         row += 1
         column = 0
-    return scratch
-
-
-@inlined
-def target(d, array, start, n, scratch, x, halves):
-    """A pointer to compute elements start ... of an output into, and how to store them there: the array itself, or
-    scratch for `store` to copy."""
-    inner = d[EXTENTS + d[NDIM] - 1]
-    storage = d[array + STORAGE] % BUFFERED
-    row = start // inner
-    column = start - row * inner
-    if lies_together(d, array, column, n, halves):
-        return place(d, array, row, column, x), storage
-    return scratch, DIRECT
-
-
-@register_jitable
-def store(d, array, start, n, scratch, x, halves):
-    """Copy scratch to elements start ... start + n - 1 of an output, unless `target` gave the array itself."""
-    inner = d[EXTENTS + d[NDIM] - 1]
-    row = start // inner
-    column = start - row * inner
-    if d[array + ADDRESS] != 0 and not lies_together(d, array, column, n, halves):
-        copy_out(d, array, row, column, n, scratch, x)
+    return 0
 
 
 @shared
-def copy_out(d, array, row, column, n, scratch, x):
-    """Copy scratch to n elements of an output, from a column of a row on."""
-    inner = d[EXTENTS + d[NDIM] - 1]
-    stride = d[array + STRIDES + d[NDIM] - 1]
-    storage = d[array + STORAGE] % BUFFERED
-    if has_short_rows(d, array, column, n):
-        copy_by_columns(scratch, inner, 1, place(d, array, row, 0, x), d[array + STRIDES], stride, inner, n // inner)
-        return scratch
+def copy_out(d, frame, k, scratch, x):
+    """Copy the tile of array k from scratch."""
+    own, row, column, n = array(d, k), frame[ROW], frame[COLUMN], frame[COUNT]
+    inner, scratch = d[EXTENTS + d[NDIM] - 1], part(scratch, k)
+    stride = d[own + STRIDES + d[NDIM] - 1]
+    storage = d[own + STORAGE] % BUFFERED
+    if has_short_rows(d, own, column, n):
+        copy_by_columns(scratch, inner, 1, place(d, own, row, 0, x), d[own + STRIDES], stride, inner, n // inner)
+        return 0
     done = 0
     while done < n:
         run = min(inner - column, n - done)
-        sink, source = place(d, array, row, column * stride, x), advance(scratch, done)
+        sink, source = place(d, own, row, column * stride, x), advance(scratch, done)
         if storage == FLOAT16:
             for i in range(run):
                 write(sink, i * stride, FLOAT16, source[i])
@@ -277,4 +275,4 @@ def copy_out(d, array, row, column, n, scratch, x):
         done += run
         row += 1
         column = 0
-    return scratch
+    return 0

@@ -12,6 +12,7 @@ from agauss.backends.cpu import mathlib
 from agauss.backends.cpu.descriptor import (
     ADDRESS,
     BATCH_AXIS,
+    DIRECT,
     DRAW,
     EXTENTS,
     INDEX,
@@ -21,7 +22,8 @@ from agauss.backends.cpu.descriptor import (
     STREAM,
     STRIDES,
 )
-from agauss.backends.cpu.memory import SCRATCH, advance, pointer
+from agauss.backends.cpu.frame import ARRAYS, COLUMN, COUNT, EACH, ROW
+from agauss.backends.cpu.memory import SCRATCH, address_of, advance, array, cast, part, pointer
 from agauss.backends.cpu.shared import shared
 from agauss.backends.cpu.vectors import put_vector, store_to, vector_at, width_of
 from agauss.maths import noise
@@ -41,7 +43,7 @@ def generate(d, element, n, scratch, x):
         put_words(streams, j, words_of_block(first + types.uint64(j), key, x))
     for j in range(0, blocks, width):
         for k in range(0, len(streams), 2):
-            put_vector(floats(streams[k], x), j, noise.radius(mathlib, vector_at(streams[k], j, width), zeros))
+            put_vector(cast(streams[k], x), j, noise.radius(mathlib, vector_at(streams[k], j, width), zeros))
     for j in range(0, blocks, width):
         put_interleaved(scratch, j * per_block, normals(streams, j, x, zeros))
     return advance(scratch, head)
@@ -103,20 +105,9 @@ def put_words(typing_context, streams, j, words):
     return types.void(streams, types.int64, words), codegen
 
 
-@intrinsic
-def floats(typing_context, stream, x):
-    """A stream's memory, for what is made of its words."""
-    result = types.CPointer(x)
-
-    def codegen(context, builder, signature, args):
-        return builder.bitcast(args[0], context.get_value_type(result))
-
-    return result(stream, x), codegen
-
-
 @register_jitable(forceinline=True)
 def pair(streams, k, j, x, zeros):
-    length, word = vector_at(floats(streams[k], x), j, width_of(x)), vector_at(streams[k + 1], j, width_of(x))
+    length, word = vector_at(cast(streams[k], x), j, width_of(x)), vector_at(streams[k + 1], j, width_of(x))
     return noise.around(mathlib, length, word, zeros)
 
 
@@ -162,50 +153,45 @@ def _in_turns(builder, a, b, places, unit):
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
 
 
-@register_jitable
-def load_noise(d, array, start, n, scratch, x):
-    """A pointer to the noise of elements start ... start + n - 1, in scratch."""
-    inner = d[EXTENTS + d[NDIM] - 1]
-    row = start // inner
-    return noise_in(d, array, row, start - row * inner, n, scratch, x)
-
-
 @shared
-def noise_in(d, array, row, column, n, scratch, x):
-    """The noise of n elements, from a column of a row on. It hangs on a linear index, in the whole array where this one
-    is a block: `array` holds that index's first value, where others have an address, and its strides."""
-    ndim, spare = d[NDIM], advance(scratch, SCRATCH)
-    strides = array + STRIDES
-    inner = d[EXTENTS + ndim - 1]
-    stride = d[strides + ndim - 1]
+def noise_in(d, frame, k, scratch, x):
+    """Make the tile of input k, which is noise, in scratch.
+
+    Noise hangs on a linear index, in the whole array where this one is a block. Where others have an address, it has
+    the index's first value; its strides are the index's.
+    """
+    ndim, strides, made = d[NDIM], array(d, k) + STRIDES, part(scratch, k)
+    row, column, n, inner, stride = frame[ROW], frame[COLUMN], frame[COUNT], d[EXTENTS + ndim - 1], d[strides + ndim - 1]
     by_index = d[BATCH_AXIS] == ndim - 1
     adjacent = d[BATCH_AXIS] < 0 and stride == 1
     for axis in range(ndim - 1):
         adjacent &= d[strides + axis] == d[EXTENTS + axis + 1] * d[strides + axis + 1]
-    if adjacent:  # the rows of the noise, if not of what is read with it
-        return generate(d, d[array + ADDRESS] + row * inner + column, n, scratch, x)
     done = 0
     while done < n:
-        element = d[array + ADDRESS]
-        rest = row
-        for axis in range(ndim - 2, -1, -1):
-            extent = d[EXTENTS + axis]
-            place = rest % extent
-            rest = rest // extent
-            element += (sample_id(d, place) if axis == d[BATCH_AXIS] else place) * d[strides + axis]
-        element += (sample_id(d, column) if by_index else column) * stride
-        run = 1 if by_index or stride != 1 else min(inner - column, n - done)
+        element, run, rest = d[array(d, k) + ADDRESS], n - done, row
+        if adjacent:  # the rows of the noise, if not of what is read with it
+            element += row * inner + column
+        else:
+            for axis in range(ndim - 2, -1, -1):
+                extent = d[EXTENTS + axis]
+                place = rest % extent
+                rest = rest // extent
+                element += (sample_id(d, place) if axis == d[BATCH_AXIS] else place) * d[strides + axis]
+            element += (sample_id(d, column) if by_index else column) * stride
+            run = 1 if by_index or stride != 1 else min(inner - column, run)
         if run == n:
-            return generate(d, element, n, scratch, x)
-        made = generate(d, element, run, spare, x)
-        for i in range(run):
-            scratch[done + i] = made[i]
+            made = generate(d, element, n, made, x)
+        else:
+            some = generate(d, element, run, part(scratch, k + 1), x)
+            for i in range(run):
+                made[done + i] = some[i]
         done += run
         column += run
         if column == inner:
             row += 1
             column = 0
-    return scratch
+    frame[ARRAYS + EACH * k], frame[ARRAYS + EACH * k + 1] = address_of(made), DIRECT
+    return 0
 
 
 @register_jitable

@@ -7,39 +7,34 @@ import numpy as np
 from llvmlite import ir
 from numba import cfunc, types
 from numba.core import cgutils
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
 from agauss.backends.cpu import cache
 
+WORDS = types.CPointer(types.int64)
 _functions = {}
 
 
 def shared(function):
-    """A call of the function (descriptor, array, row, column, n, scratch, x), which returns a pointer to x's dtype."""
+    """A call of the function (descriptor, frame, number, scratch, x), whose number is an int64, as is its result."""
     name = function.__name__
-    _functions[name] = register_jitable(function)
+    _functions[name] = function
 
     @intrinsic
-    def call(typing_context, d, array, row, column, n, scratch, x):
+    def call(typing_context, d, frame, number, scratch, x):
         def codegen(context, builder, signature, args):
-            *args, _ = args
-            of = ir.FunctionType(context.get_value_type(scratch), [a.type for a in args])
+            of = ir.FunctionType(ir.IntType(64), [a.type for a in args])
             key = cache.key(name, x.name)  # by which kernels.py has made it known
             return builder.call(cgutils.get_or_insert_function(builder.module, of, key), args)
 
-        return scratch(d, *[types.int64] * 4, scratch, x), codegen
+        return types.int64(WORDS, WORDS, types.int64, scratch, x), codegen
 
     return call
 
 
 def make(name, key, dtype):
     """The function of that name for a dtype, compiled under the name `key`."""
-    function, zero, scratch = _functions[name], dtype(0), types.CPointer(from_dtype(np.dtype(dtype)))
-
-    def alone(d, array, row, column, n, scratch):
-        return function(d, array, row, column, n, scratch, zero)
-
-    alone.__qualname__ = key
-    signature = scratch(types.CPointer(types.int64), *[types.int64] * 4, scratch)
-    return cfunc(signature, error_model="numpy")(alone)
+    function, x = _functions[name], from_dtype(np.dtype(dtype))
+    function.__qualname__ = key
+    return cfunc(types.int64(WORDS, WORDS, types.int64, types.CPointer(x), x), error_model="numpy")(function)

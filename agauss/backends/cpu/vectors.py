@@ -184,10 +184,15 @@ def put_vector(typing_context, pointer, i, vector):
     return types.void(pointer, types.int64, vector), codegen
 
 
+def lanes_of(dtype):
+    """How many numbers of a dtype are computed at a time."""
+    return BYTES * 8 // dtype.bitwidth
+
+
 @intrinsic
 def width_of(typing_context, x):
-    """How many numbers of x's dtype are computed at a time."""
-    width = types.literal(BYTES * 8 // x.bitwidth)
+    """The same in a kernel, of x's dtype."""
+    width = types.literal(lanes_of(x))
 
     def codegen(context, builder, signature, args):
         return context.get_constant(types.int64, width.literal_value)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agauss.backends import steps
-from agauss.backends.cpu import descriptor, plans, pycall, threads
-from agauss.backends.cpu.kernels import Kernel, LoopSpec, kernel
+from agauss.backends.cpu import descriptor, kernels, plans, pycall, threads
+from agauss.backends.cpu.kernels import Kernel, LoopSpec
 from agauss.backends.cpu.plans import DISCARDED, INFINITY, Array
 from agauss.backends.cpu.pycall import address, function_of
 from agauss.backends.protocol import DType, Noise, Pass, Shape
@@ -144,6 +144,7 @@ class Loop(NamedTuple):
     """All that is the same in calls with arrays of the same forms."""
 
     kernel: Kernel | None  # None where there is nothing to do
+    called: dict[int, Kernel]  # the functions whose addresses are in the descriptor, and where
     template: np.ndarray
     first_slot: int  # where the first input's address goes,
     sink_slot: int  # the first output's,
@@ -213,7 +214,7 @@ def prepare(
     indexed: bool,
     shared: bool,
 ) -> Loop | None:
-    """The kernel and the plan; None where an input cannot be read by items.
+    """The kernels and the plan; None where an input cannot be read by items.
 
     `noise_strides` are those of the noise's linear index, or None where there is no noise; `shared` says that an output
     is an input too.
@@ -221,45 +222,52 @@ def prepare(
     shape, axes = work.shape, work.axes
     kept = tuple([n for axis, n in enumerate(shape) if axes is None or axis not in axes])
     if 0 in shape:
-        return Loop(None, np.empty(0), 0, 0, 0, 0, kept, work.total, 0, False)
+        return Loop(None, {}, np.empty(0), 0, 0, 0, 0, kept, work.total, 0, False)
     forms = [form for form in (*sources, *sinks) if form is not None]
     if any(stride % dtype.itemsize for _, strides, dtype in forms for stride in strides):
         return None
-    entries = [_entry(form) for form in sources]
+    sizes = {dtype.itemsize for _, _, dtype in forms}
+    compute = np.float64 if 8 in sizes else np.float32
+    large = prod(shape) >= PARALLEL_FROM
+    halves = large and 8 not in sizes and 2 in sizes
+    inputs = [_entry(form, halves) for form in sources]
     for position, _, low, high in work.bounds:
-        entries[position] = (*entries[position][:4], low, high)
+        inputs[position] = (*inputs[position][:4], low, high)
     if noise_strides is not None:
-        entries.append((shape, noise_strides, 1, None, -INFINITY, INFINITY))
+        inputs.append((shape, noise_strides, 1, None, -INFINITY, INFINITY))
     # Where an output is an input too, its tiles are read whole before they are written.
-    entries += [DISCARDED if form is None else _entry(form, buffered=shared) for form in sinks]
+    outputs = [DISCARDED if form is None else _entry(form, halves, buffered=shared) for form in sinks]
     positions = [position for position, _, _, _ in work.bounds]
-    double = any(dtype == np.float64 for _, _, dtype in forms)
-    compute = np.float64 if double else np.float32
     spec = LoopSpec(
         work.term,
         compute,
-        len(entries) - len(sinks),
-        len(sinks),
-        noise_strides is not None,
+        len(inputs),
+        len(outputs),
         tuple([kind for _, kind, _, _ in work.bounds]),
         _two(positions),
         _two([position - work.cotangents for position in positions]) if work.cotangents else (-1, -1),
         is_calm(work.term, work.bounds),
-        not double and prod(shape) >= PARALLEL_FROM and any(dtype.itemsize == 2 for _, _, dtype in forms),
+        halves,
         work.summed,
     )
-    found = plans.layout_of(shape, axes, tuple(entries), indexed, work.total == compute)
+    called = {descriptor.COMPUTE: kernels.loop(spec)}
+    if noise_strides is not None:
+        called[descriptor.NOISE] = kernels.noise(compute)
+    found = plans.layout_of(shape, axes, inputs, outputs, indexed, work.total == compute)
+    for place, function in called.items():
+        found.template[place] = function.address
     return Loop(
-        kernel(spec),
+        kernels.walk(compute),
+        called,
         found.template,
         found.first_slot,
-        found.first_slot + spec.inputs * found.slot_step,
+        found.first_slot + len(inputs) * found.slot_step,
         found.slot_step,
         found.tasks,
         kept,
         work.total,
         found.partials,
-        prod(shape) >= PARALLEL_FROM,
+        large,
     )
 
 
@@ -271,9 +279,12 @@ _STORAGE = {
 }
 
 
-def _entry(form: Form, buffered: bool = False) -> Array:
+def _entry(form: Form, halves: bool, buffered: bool = False) -> Array:
+    """`halves`: the loop converts half types itself, so that they need not be copied."""
     shape, strides, dtype = form
-    storage = _STORAGE[dtype.name] + descriptor.BUFFERED * buffered
+    storage = _STORAGE[dtype.name]
+    if buffered or (storage != descriptor.DIRECT and not halves):
+        storage += descriptor.BUFFERED
     return shape, strides, dtype.itemsize, storage, -INFINITY, INFINITY
 
 

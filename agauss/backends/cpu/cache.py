@@ -31,16 +31,14 @@ MODULES = tuple(f"agauss.maths.{name}" for name in ("coefficients", "formulas", 
         "cache",
         "calm",
         "descriptor",
-        "frame",
         "halves",
         "kernels",
         "loops",
         "mathlib",
         "memory",
         "normals",
-        "shared",
-        "tiles",
         "vectors",
+        "walk",
     )
 )
 # Numba's settings that change machine code.

@@ -8,8 +8,8 @@ import numpy as np
 from numba import cfunc
 from numba.extending import register_jitable
 
-from agauss.backends.cpu import columns, loops, mathlib
-from agauss.backends.cpu.memory import advance, float_of_bits, pointer, stack_of
+from agauss.backends.cpu import columns, mathlib
+from agauss.backends.cpu.memory import OF_TASKS, advance, float_of_bits, pointer, stack_of
 from agauss.maths import formulas
 
 # Of the vector of int64 that a loop reads: addresses, each array's step from row to row in elements, the step between
@@ -93,4 +93,4 @@ def make(name, dtype, kind):
             counts[0], counts[1] = saturated, non_finite
 
     loop.__qualname__ = name
-    return cfunc(loops.SIGNATURE, error_model="numpy")(loop)
+    return cfunc(OF_TASKS, error_model="numpy")(loop)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-import llvmlite.binding as llvm
 import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
@@ -14,13 +13,12 @@ from agauss.backends.cpu import cache
 
 
 class LoopSpec(NamedTuple):
-    """All that tells one kernel from another."""
+    """All that tells one loop from another."""
 
     term: Callable[..., Any]
     dtype: type[np.float32] | type[np.float64]
     inputs: int
     outputs: int
-    noisy: bool
     kinds: tuple[str, ...] = ()
     bounded: tuple[int, int] = (-1, -1)
     chained: tuple[int, int] = (-1, -1)
@@ -41,42 +39,37 @@ class Kernel:
         self.call(descriptor, begin, end)
 
 
-_kernels: dict[Any, Kernel] = {}  # by their LoopSpec; None is the loop over parts of a kernel's tasks
+_kernels: dict[Any, Kernel] = {}
 
 
-def kernel(spec: LoopSpec) -> Kernel:
-    return _kernels.get(spec) or _of(spec)
+def walk(dtype: type) -> Kernel:
+    """A function (descriptor, first task, last task) for all passes of a computing dtype. It calls the other two."""
+    return _of("walk", dtype)
+
+
+def noise(dtype: type) -> Kernel:
+    """A function (descriptor, frame, elements) that makes the noise of a tile."""
+    return _of("noise", dtype)
+
+
+def loop(spec: LoopSpec) -> Kernel:
+    """A function (descriptor, frame, elements) that computes a tile."""
+    return _of("loop", spec)
 
 
 def parallel() -> Callable[[int, int, int, int], None]:
-    """The function (kernel, descriptor, tasks, parts) that calls the kernel at an address on Numba's threads."""
-    return (_kernels.get(None) or _of(None)).call
+    """The function (walk, descriptor, tasks, parts) that calls the walk at an address on Numba's threads."""
+    return _of("parallel", None).call
 
 
-def _of(spec: LoopSpec | None) -> Kernel:
-    if spec is not None:
-        for name in ("copy_in", "copy_out", "next_tile", *(("noise_in",) if spec.noisy else ())):
-            _share(name, spec.dtype)
-
-    def named() -> tuple[object, ...]:
-        return ("parallel" if spec is None else _named(spec),)
-
-    return made(_kernels, spec, named, lambda key: _compile(spec, key), arguments=4 if spec is None else 3)
-
-
-_shared: dict[Any, Kernel] = {}  # by their name and dtype
-
-
-def _share(name: str, dtype: type) -> None:
-    """Make a function of shared.py known to LLVM, for the kernels that call it."""
-
-    def make(key: str) -> Any:
-        from agauss.backends.cpu import loops
-
-        return loops.make_shared(key, name, dtype)
-
-    function = made(_shared, (name, dtype), lambda: (name, dtype.__name__), make, arguments=5)
-    llvm.add_symbol(function.key, function.address)
+def _of(kind: str, what: Any) -> Kernel:
+    return _kernels.get((kind, what)) or made(
+        _kernels,
+        (kind, what),
+        lambda: (kind, *_named(what)),
+        lambda key: _compile(kind, key, what),
+        arguments=4 if kind == "parallel" else 3,
+    )
 
 
 def made(
@@ -131,11 +124,14 @@ def _make(
     return known.setdefault(spec, Kernel(key, function, arguments))
 
 
-def _named(spec: LoopSpec) -> tuple[object, ...]:
-    return spec.term.__module__, spec.term.__qualname__, spec.dtype.__name__, *spec[2:]
+def _named(what: Any) -> tuple[object, ...]:
+    if isinstance(what, LoopSpec):
+        return what.term.__module__, what.term.__qualname__, what.dtype.__name__, *what[2:]
+    return (getattr(what, "__name__", what),)
 
 
-def _compile(spec: LoopSpec | None, name: str) -> Any:
-    from agauss.backends.cpu import loops
+def _compile(kind: str, name: str, what: Any) -> Any:
+    from agauss.backends.cpu import loops, normals, walk
 
-    return loops.make_parallel(name) if spec is None else loops.make_loop(name, spec)
+    make = {"walk": walk.make, "noise": normals.make, "loop": loops.make, "parallel": walk.make_parallel}[kind]
+    return make(name, what)

@@ -6,7 +6,6 @@ elements are adjacent and of the computing dtype, and otherwise copied, a tile a
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from agauss.backends.cpu.descriptor import (
@@ -14,21 +13,24 @@ from agauss.backends.cpu.descriptor import (
     BFLOAT16,
     BUFFERED,
     DIRECT,
+    EACH,
     EXTENTS,
     FLOAT16,
     NDIM,
     STORAGE,
     STRIDES,
 )
-from agauss.backends.cpu.frame import COLUMN, COUNT, ROW
 from agauss.backends.cpu.halves import load_stored, read, store_as, write
 from agauss.backends.cpu.mathlib import inlined, like
-from agauss.backends.cpu.shared import shared
 from agauss.backends.cpu.vectors import BYTES, Vector, lanes_of, load_from, put_vector, store_to, vector_at
 from agauss.maths.sums import TILE
 
 WIDEST = BYTES // 4  # the most lanes that a vector has, those of float32
 NARROW = 8  # columns in rows that are copied column by column
+OF_TASKS = types.void(
+    types.CPointer(types.int64), types.int64, types.int64
+)  # a function (descriptor, first task, last)
+OF_TILE = types.void(types.CPointer(types.int64), types.CPointer(types.int64), types.int64)  # (descriptor, frame, n)
 # Elements are moved and computed a tile at a time: a handful of tiles fit in the first-level cache.
 SCRATCH = TILE + 4 * WIDEST  # noise is made by vectors of whole blocks, of four normals at the most
 
@@ -71,15 +73,39 @@ def cast(typing_context, pointer, x):
     return result(pointer, x), codegen
 
 
-@intrinsic(prefer_literal=True)
-def stack_of(typing_context, count, x):
-    """A pointer to room for so many numbers of x's dtype on the stack; the count is a constant."""
-    result, size = types.CPointer(types.unliteral(x)), count.literal_value
+@intrinsic
+def call(typing_context, function, a, b, c):
+    """Call the C function of three int64 at an address."""
 
     def codegen(context, builder, signature, args):
-        return cgutils.alloca_once(builder, context.get_data_type(result.dtype), size=size)
+        of = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 3)
+        builder.call(builder.inttoptr(args[0], of.as_pointer()), args[1:])
+        return context.get_dummy_value()
 
-    return result(count, x), codegen
+    return types.void(*[types.int64] * 4), codegen
+
+
+@intrinsic
+def stack_of(typing_context, count, x):
+    """A pointer to room for so many numbers of x's dtype on the stack, until the function returns."""
+    result = types.CPointer(types.unliteral(x))
+
+    def codegen(context, builder, signature, args):
+        return builder.alloca(context.get_data_type(result.dtype), size=args[0])
+
+    return result(types.int64, x), codegen
+
+
+@intrinsic
+def words_of(typing_context, frame, place, slots):
+    """A word of each array, from a place in the frame on, as many as there are slots."""
+    result = types.UniTuple(types.int64, slots.count)
+
+    def codegen(context, builder, signature, args):
+        places = [builder.add(args[1], ir.Constant(args[1].type, EACH * k)) for k in range(slots.count)]
+        return context.make_tuple(builder, result, [builder.load(builder.gep(args[0], [p])) for p in places])
+
+    return result(frame, types.int64, slots), codegen
 
 
 @intrinsic
@@ -178,12 +204,10 @@ def place(d, array, row, i, x):
 
 
 @register_jitable
-def lies_together(d, array, column, n, halves):
-    """Whether n elements from a column on are adjacent, and of the computing dtype, so that they need no copy; or of a
-    half type, where `halves` says that the loop converts them."""
+def lies_together(d, array, column, n):
+    """Whether n elements from a column on are adjacent, and may be read or written where they lie."""
     inner, last = d[EXTENTS + d[NDIM] - 1], array + STRIDES + d[NDIM] - 1
-    storage = d[array + STORAGE]
-    if storage >= BUFFERED or (storage != DIRECT and not halves) or d[last] != 1 or n < WIDEST:
+    if d[array + STORAGE] >= BUFFERED or d[last] != 1 or n < WIDEST:
         return False
     return column + n <= inner or (d[NDIM] == 2 and d[last - 1] == inner)
 
@@ -213,20 +237,19 @@ def copy_by_columns(source, source_row, source_column, sink, sink_row, sink_colu
             sink[row * sink_row + column * sink_column] = source[row * source_row + column * source_column]
 
 
-@shared
-def copy_in(d, frame, k, scratch, x):
-    """Copy the tile of array k to scratch."""
-    own, row, column, n = array(d, k), frame[ROW], frame[COLUMN], frame[COUNT]
-    inner, scratch = d[EXTENTS + d[NDIM] - 1], part(scratch, k)
-    stride = d[own + STRIDES + d[NDIM] - 1]
-    storage = d[own + STORAGE] % BUFFERED
-    if has_short_rows(d, own, column, n):
-        copy_by_columns(place(d, own, row, 0, x), d[own + STRIDES], stride, scratch, inner, 1, inner, n // inner)
-        return 0
+@register_jitable
+def copy_in(d, array, row, column, n, scratch, x):
+    """Copy n elements of an array, from a column of a row on, to scratch."""
+    inner = d[EXTENTS + d[NDIM] - 1]
+    stride = d[array + STRIDES + d[NDIM] - 1]
+    storage = d[array + STORAGE] % BUFFERED
+    if has_short_rows(d, array, column, n):
+        copy_by_columns(place(d, array, row, 0, x), d[array + STRIDES], stride, scratch, inner, 1, inner, n // inner)
+        return
     done = 0
     while done < n:
         run = min(inner - column, n - done)
-        source, sink = place(d, own, row, column * stride, x), advance(scratch, done)
+        source, sink = place(d, array, row, column * stride, x), advance(scratch, done)
         if stride == 0:
             repeated = read(source, 0, storage, x)
             for i in range(run):
@@ -246,23 +269,21 @@ def copy_in(d, frame, k, scratch, x):
         done += run
         row += 1
         column = 0
-    return 0
 
 
-@shared
-def copy_out(d, frame, k, scratch, x):
-    """Copy the tile of array k from scratch."""
-    own, row, column, n = array(d, k), frame[ROW], frame[COLUMN], frame[COUNT]
-    inner, scratch = d[EXTENTS + d[NDIM] - 1], part(scratch, k)
-    stride = d[own + STRIDES + d[NDIM] - 1]
-    storage = d[own + STORAGE] % BUFFERED
-    if has_short_rows(d, own, column, n):
-        copy_by_columns(scratch, inner, 1, place(d, own, row, 0, x), d[own + STRIDES], stride, inner, n // inner)
-        return 0
+@register_jitable
+def copy_out(d, array, row, column, n, scratch, x):
+    """Copy scratch to n elements of an output, from a column of a row on."""
+    inner = d[EXTENTS + d[NDIM] - 1]
+    stride = d[array + STRIDES + d[NDIM] - 1]
+    storage = d[array + STORAGE] % BUFFERED
+    if has_short_rows(d, array, column, n):
+        copy_by_columns(scratch, inner, 1, place(d, array, row, 0, x), d[array + STRIDES], stride, inner, n // inner)
+        return
     done = 0
     while done < n:
         run = min(inner - column, n - done)
-        sink, source = place(d, own, row, column * stride, x), advance(scratch, done)
+        sink, source = place(d, array, row, column * stride, x), advance(scratch, done)
         if storage == FLOAT16:
             for i in range(run):
                 write(sink, i * stride, FLOAT16, source[i])
@@ -275,4 +296,3 @@ def copy_out(d, frame, k, scratch, x):
         done += run
         row += 1
         column = 0
-    return 0

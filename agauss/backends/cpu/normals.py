@@ -4,7 +4,7 @@ As one loop it would be longer than a processor looks ahead, and wait for each s
 """
 
 from llvmlite import ir
-from numba import types
+from numba import cfunc, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
@@ -12,19 +12,21 @@ from agauss.backends.cpu import mathlib
 from agauss.backends.cpu.descriptor import (
     ADDRESS,
     BATCH_AXIS,
-    DIRECT,
+    COLUMN,
     DRAW,
+    EACH,
     EXTENTS,
+    FIRST,
     INDEX,
+    INPUTS,
     NDIM,
+    ROW,
     SEED_HIGH,
     SEED_LOW,
     STREAM,
     STRIDES,
 )
-from agauss.backends.cpu.frame import ARRAYS, COLUMN, COUNT, EACH, ROW
-from agauss.backends.cpu.memory import SCRATCH, address_of, advance, array, cast, part, pointer
-from agauss.backends.cpu.shared import shared
+from agauss.backends.cpu.memory import OF_TILE, SCRATCH, address_of, advance, array, cast, pointer, stack_of
 from agauss.backends.cpu.vectors import put_vector, store_to, vector_at, width_of
 from agauss.maths import noise
 
@@ -153,45 +155,50 @@ def _in_turns(builder, a, b, places, unit):
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
 
 
-@shared
-def noise_in(d, frame, k, scratch, x):
-    """Make the tile of input k, which is noise, in scratch.
+def make(name, dtype):
+    """A function (descriptor, frame, n) of a dtype, which makes n elements of the last input's noise in scratch.
 
     Noise hangs on a linear index, in the whole array where this one is a block. Where others have an address, it has
     the index's first value; its strides are the index's.
     """
-    ndim, strides, made = d[NDIM], array(d, k) + STRIDES, part(scratch, k)
-    row, column, n, inner, stride = frame[ROW], frame[COLUMN], frame[COUNT], d[EXTENTS + ndim - 1], d[strides + ndim - 1]
-    by_index = d[BATCH_AXIS] == ndim - 1
-    adjacent = d[BATCH_AXIS] < 0 and stride == 1
-    for axis in range(ndim - 1):
-        adjacent &= d[strides + axis] == d[EXTENTS + axis + 1] * d[strides + axis + 1]
-    done = 0
-    while done < n:
-        element, run, rest = d[array(d, k) + ADDRESS], n - done, row
-        if adjacent:  # the rows of the noise, if not of what is read with it
-            element += row * inner + column
-        else:
-            for axis in range(ndim - 2, -1, -1):
-                extent = d[EXTENTS + axis]
-                place = rest % extent
-                rest = rest // extent
-                element += (sample_id(d, place) if axis == d[BATCH_AXIS] else place) * d[strides + axis]
-            element += (sample_id(d, column) if by_index else column) * stride
-            run = 1 if by_index or stride != 1 else min(inner - column, run)
-        if run == n:
-            made = generate(d, element, n, made, x)
-        else:
-            some = generate(d, element, run, part(scratch, k + 1), x)
+    zero = dtype(0)
+
+    def noise_of_tile(d, frame, n):
+        own, at = array(d, d[INPUTS] - 1), FIRST + EACH * (d[INPUTS] - 1)
+        ndim, strides, row, column = d[NDIM], own + STRIDES, frame[ROW], frame[COLUMN]
+        scratch, spare = pointer(frame[at], zero), stack_of(SCRATCH, zero)
+        inner, stride = d[EXTENTS + ndim - 1], d[strides + ndim - 1]
+        by_index = d[BATCH_AXIS] == ndim - 1
+        adjacent = d[BATCH_AXIS] < 0 and stride == 1
+        for axis in range(ndim - 1):
+            adjacent &= d[strides + axis] == d[EXTENTS + axis + 1] * d[strides + axis + 1]
+        done = 0
+        while done < n:
+            element, run, rest = d[own + ADDRESS], n - done, row
+            if adjacent:  # the rows of the noise, if not of what is read with it
+                element += row * inner + column
+            else:
+                for axis in range(ndim - 2, -1, -1):
+                    extent = d[EXTENTS + axis]
+                    place = rest % extent
+                    rest = rest // extent
+                    element += (sample_id(d, place) if axis == d[BATCH_AXIS] else place) * d[strides + axis]
+                element += (sample_id(d, column) if by_index else column) * stride
+                run = 1 if by_index or stride != 1 else min(inner - column, run)
+            if run == n:
+                frame[at] = address_of(generate(d, element, n, scratch, zero))
+                return
+            made = generate(d, element, run, spare, zero)
             for i in range(run):
-                made[done + i] = some[i]
-        done += run
-        column += run
-        if column == inner:
-            row += 1
-            column = 0
-    frame[ARRAYS + EACH * k], frame[ARRAYS + EACH * k + 1] = address_of(made), DIRECT
-    return 0
+                scratch[done + i] = made[i]
+            done += run
+            column += run
+            if column == inner:
+                row += 1
+                column = 0
+
+    noise_of_tile.__qualname__ = name
+    return cfunc(OF_TILE, error_model="numpy")(noise_of_tile)
 
 
 @register_jitable

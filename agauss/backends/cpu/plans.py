@@ -1,6 +1,7 @@
 """Shapes and strides to a work descriptor (descriptor.py says what one holds); knows no formula and touches no data."""
 
 import struct
+from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -40,12 +41,18 @@ def _bits(x: float) -> int:
 
 
 def layout_of(
-    shape: tuple[int, ...], axes: tuple[int, ...] | None, arrays: tuple[Array, ...], indexed: bool, final: bool
+    shape: tuple[int, ...],
+    axes: tuple[int, ...] | None,
+    inputs: Sequence[Array],
+    outputs: Sequence[Array],
+    indexed: bool,
+    final: bool,
 ) -> Layout:
     """The layout of a map over `shape`, or of a row-reduce over `axes` of it. No extent is zero.
 
     `final`: the sums are wanted in the computing dtype, so that rows of one task need no partial sums.
     """
+    arrays = [*inputs, *outputs]
     order = list(range(len(shape)))
     if axes is not None:
         order = [axis for axis in order if axis not in axes] + sorted(axes)
@@ -69,6 +76,7 @@ def layout_of(
 
     ndim = len(extents)
     head = [0] * descriptor.EXTENTS
+    head[descriptor.INPUTS], head[descriptor.ARRAYS] = len(inputs), len(arrays)
     head[descriptor.SIZE], head[descriptor.COLUMNS], head[descriptor.NDIM] = size, columns, ndim
     if partials == size // max(1, columns) and final:
         head[descriptor.FINAL], partials = 1, 0
@@ -76,5 +84,6 @@ def layout_of(
     words = head + extents
     first_slot = len(words) + descriptor.ADDRESS
     for k, (_, _, _, storage, low, high) in enumerate(arrays):
-        words += [0, storage or 0, _bits(low), _bits(high), *(step[k] for step in steps)]
+        storage = descriptor.BUFFERED if storage is None else storage
+        words += [0, storage, _bits(low), _bits(high), *(step[k] for step in steps)]
     return Layout(np.array(words, dtype=np.int64), first_slot, descriptor.STRIDES + ndim, tasks, partials)

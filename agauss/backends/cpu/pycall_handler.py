@@ -9,8 +9,8 @@ from numba import cfunc, types
 from numba.extending import intrinsic
 
 from agauss.backends.cpu.descriptor import SEED_HIGH, SEED_LOW, STREAM
-from agauss.backends.cpu.loops import call
 from agauss.backends.cpu.machine import half_word, named, put, stack, word
+from agauss.backends.cpu.memory import call
 from agauss.backends.cpu.pycall_frame import (
     ARRAY_TYPE,
     ARRAYS,

@@ -130,6 +130,8 @@ def attribute(
     if loop is None or loop.kernel is None or len(loop.template) > frame.MOST_WORDS:
         return None
     template, slot = loop.template.copy(), loop.first_slot
+    for place, function in loop.called.items():
+        template[place] = _digest(function)
     arrays = []
     for a in sources:
         arrays.append(a.words(slot))

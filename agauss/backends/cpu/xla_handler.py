@@ -8,11 +8,10 @@ from llvmlite import ir
 from numba import cfunc, types
 from numba.extending import intrinsic, register_jitable
 
-from agauss.backends.cpu.descriptor import BFLOAT16, FLOAT16
+from agauss.backends.cpu.descriptor import BFLOAT16, COMPUTE, FLOAT16, NOISE
 from agauss.backends.cpu.halves import write
-from agauss.backends.cpu.loops import call
 from agauss.backends.cpu.machine import half_word, named, put, stack, word
-from agauss.backends.cpu.memory import pointer
+from agauss.backends.cpu.memory import call, pointer
 from agauss.backends.cpu.xla_frame import (
     ADDRESS,
     ADVISE,
@@ -313,6 +312,11 @@ def make_handler(name):
         d = pointer(descriptor, 0)
         for k in range(word(attribute + ARRAY_SIZE) - template):
             d[k] = w[template + k]
+        for k in (COMPUTE, NOISE):
+            if d[k] != 0:
+                d[k] = kernel_of(d[k])
+                if d[k] == 0:
+                    return failed(api)
         for turn in range(w[TURNS]):
             total, last = 0, 0
             for k in range(arrays):

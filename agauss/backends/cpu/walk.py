@@ -1,111 +1,122 @@
-"""What every kernel does around its loop: it goes through tasks a tile at a time, and adds up; knows no term.
+"""The walk over a pass's tasks, a tile at a time, and their sums, as a factory; knows no term.
 
-A kernel calls `next_tile` again and again. Its scratch memory has a tile for each array, one for what is added up, and
-one for the lanes.
+A walk is a C function (descriptor, first task, last task) that needs no Python state: any thread may call it. There is
+one for each computing dtype. What is computed at a tile's elements, and the noise there, is done by functions whose
+addresses the descriptor holds. So each of these is short, and soon compiled.
 """
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import cfunc, prange, types
 from numba.extending import intrinsic, register_jitable
 
 from agauss.backends.cpu.descriptor import (
     ADDRESS,
-    BUFFERED,
-    COLUMNS,
-    DIRECT,
-    EXTENTS,
-    FINAL,
-    INNER_ROWS,
-    NDIM,
-    PIECES,
-    SIZE,
-    STORAGE,
-    SUMS,
-)
-from agauss.backends.cpu.frame import (
     ARRAYS,
     COLUMN,
-    COUNT,
+    COLUMNS,
+    COMPUTE,
+    DIRECT,
     EACH,
-    END,
-    HALVES,
+    EXTENTS,
+    FINAL,
+    FIRST,
+    INNER_ROWS,
     INPUTS,
-    LAST,
-    LOADED,
-    OUTPUTS,
+    NDIM,
+    NOISE,
+    PIECES,
     ROW,
-    START,
-    TASK,
-    TOTAL,
+    SIZE,
+    STORAGE,
+    SUMMANDS,
+    SUMMED,
+    SUMS,
 )
 from agauss.backends.cpu.mathlib import like
 from agauss.backends.cpu.memory import (
+    OF_TASKS,
+    SCRATCH,
     address_of,
-    advance,
     array,
-    cast,
+    call,
     copy_in,
     copy_out,
     lies_together,
     part,
     place,
     pointer,
+    stack_of,
     sum_by_halves,
 )
-from agauss.backends.cpu.shared import shared
 from agauss.backends.cpu.vectors import Vector, put_vector, vector_at, width_of
 from agauss.maths.sums import CHUNK, LANES, TILE
 
 
-@register_jitable
-def begin_frame(frame, begin, end, inputs, loaded, outputs, halves):
-    """Before the first tile of tasks from `begin` on."""
-    frame[INPUTS], frame[LOADED], frame[OUTPUTS], frame[HALVES] = inputs, loaded, outputs, halves
-    frame[TASK], frame[END] = begin - 1, end
-    frame[START] = frame[LAST] = 0
+def make(name, dtype):
+    """The walk of a dtype, whose machine code bears the name."""
+    zero = dtype(0)
+
+    def walk(d, begin, end):
+        inputs, arrays, columns, inner = d[INPUTS], d[ARRAYS], d[COLUMNS], d[EXTENTS + d[NDIM] - 1]
+        loaded = inputs - 1 if d[NOISE] != 0 else inputs
+        # A tile of scratch for each array, one for what is added up, and one for the lanes.
+        scratch, frame = stack_of((arrays + 2) * SCRATCH, zero), stack_of(FIRST + arrays * EACH, 0)
+        summands, lanes = part(scratch, arrays), part(scratch, arrays + 1)
+        frame[SUMMANDS], frame[SUMMED] = address_of(summands), address_of(lanes)
+        for i in range(LANES):
+            lanes[i] = 0
+        for task in range(begin, end):
+            first, last = span(d, task)
+            total = 0.0
+            for start in range(first, last, TILE):
+                n, row = min(TILE, last - start), start // inner
+                column = start - row * inner
+                frame[ROW], frame[COLUMN] = row, column
+                for k in range(arrays):
+                    own, tile = array(d, k), part(scratch, k)
+                    at, storage = address_of(tile), DIRECT
+                    if lies_together(d, own, column, n):
+                        at, storage = address_of(place(d, own, row, column, zero)), d[own + STORAGE]
+                    elif k < loaded:
+                        copy_in(d, own, row, column, n, tile, zero)
+                    frame[FIRST + k * EACH], frame[FIRST + k * EACH + 1] = at, storage
+                if loaded < inputs:
+                    call(d[NOISE], address_of(d), address_of(frame), n)
+                call(d[COMPUTE], address_of(d), address_of(frame), n)
+                for k in range(inputs, arrays):
+                    own, tile = array(d, k), part(scratch, k)
+                    if (
+                        frame[FIRST + k * EACH] == address_of(tile) and d[own + ADDRESS] != 0
+                    ):  # at 0 is what is not wanted
+                        copy_out(d, own, row, column, n, tile, zero)
+                if columns >= LANES:
+                    add_rest(lanes, summands, n, zero)
+                    total += lane_sum(lanes)
+            if columns >= LANES:
+                put_sum(d, task, total, zero)
+            elif columns > 0:
+                put_short_sums(d, task, summands, last - first, zero)
+
+    walk.__qualname__ = name
+    return cfunc(OF_TASKS, error_model="numpy")(walk)
 
 
-@shared
-def next_tile(d, frame, n, scratch, x):
-    """Finish the tile of n elements that the kernel has computed, and make ready the next one. Returns its number of
-    elements; 0 is before the first and after the last."""
-    inner, outputs, end = d[EXTENTS + d[NDIM] - 1], frame[INPUTS], frame[INPUTS] + frame[OUTPUTS]
-    if n > 0:
-        for k in range(outputs, end):
-            if frame[ARRAYS + EACH * k] == address_of(part(scratch, k)) and d[array(d, k) + ADDRESS] != 0:
-                copy_out(d, frame, k, scratch, x)  # at 0 is what is not wanted
-        if d[COLUMNS] >= LANES:
-            add_tile(frame, n, part(scratch, end), part(scratch, end + 1), x)
-        frame[START] += n
-    if frame[START] == frame[LAST]:
-        if n > 0 and d[COLUMNS] > 0:
-            put_sums(d, frame, part(scratch, end), x)
-        frame[TASK] += 1
-        if frame[TASK] == frame[END]:
-            return 0
-        frame[TOTAL] = 0
-        frame[START], frame[LAST] = span(d, frame[TASK])
-    start = frame[START]
-    n, row = min(TILE, frame[LAST] - start), start // inner
-    frame[COUNT], frame[ROW], frame[COLUMN] = n, row, start - row * inner
-    for k in range(end):
-        if k < frame[LOADED] or k >= outputs:
-            own, at = array(d, k), ARRAYS + EACH * k
-            if lies_together(d, own, frame[COLUMN], n, frame[HALVES]):
-                frame[at] = address_of(place(d, own, row, frame[COLUMN], x))
-                frame[at + 1] = d[own + STORAGE] % BUFFERED
-            else:
-                frame[at], frame[at + 1] = address_of(part(scratch, k)), DIRECT
-                if k < outputs:
-                    copy_in(d, frame, k, scratch, x)
-    return n
+def make_parallel(name, _):
+    """A function (walk, descriptor, tasks, parts) that calls the walk at an address on all threads."""
+
+    def parallel(walk, d, tasks, parts):
+        for k in prange(parts):
+            call(walk, d, k * tasks // parts, (k + 1) * tasks // parts)
+
+    parallel.__qualname__ = name
+    return cfunc(types.void(*[types.int64] * 4), parallel=True)(parallel)
 
 
 @register_jitable
 def span(d, task):
-    """The elements of a task. A map's is whole rows that fit in a tile, or a tile of a longer row. A sum's is a chunk of
-    a row, or of rows under LANES columns as many as a tile holds."""
+    """The elements of a task. A map's is whole rows that fit in a tile, or a tile of a longer row. A sum's is a chunk
+    of a row; of rows under LANES columns it is as many as a tile holds."""
     size, columns = d[SIZE], d[COLUMNS]
     if columns == 0:
         pieces, inner = d[PIECES], d[EXTENTS + d[NDIM] - 1]
@@ -124,24 +135,6 @@ def span(d, task):
     return first, min(first + CHUNK, (row + 1) * columns)
 
 
-@intrinsic
-def words_of(typing_context, frame, place, slots):
-    """From a place on, every array's word, as many as there are slots."""
-    result = types.UniTuple(types.int64, slots.count)
-
-    def codegen(context, builder, signature, args):
-        found = []
-        for k in range(slots.count):
-            i = builder.add(args[1], ir.Constant(args[1].type, EACH * k))
-            found.append(builder.load(builder.gep(args[0], [i])))
-        return context.make_tuple(builder, result, found)
-
-    return result(frame, types.int64, slots), codegen
-
-
-# Sums
-
-
 @register_jitable
 def add_to(lanes, i, vector, x):
     """Add a vector to the lanes from i on."""
@@ -149,15 +142,14 @@ def add_to(lanes, i, vector, x):
 
 
 @register_jitable
-def add_tile(frame, n, summands, lanes, x):
-    """Add a tile to the task's sum. It is in the lanes, but for its last elements, which fill no vector."""
+def add_rest(lanes, summands, n, x):
+    """Add the last summands of a tile, which fill no vector. Memory behind them is overwritten."""
     width = width_of(x)
     whole = n // width * width
     if whole < n:
         for i in range(n, whole + width):
             summands[i] = 0
         add_to(lanes, whole % LANES, vector_at(summands, whole, width), x)
-    cast(advance(frame, TOTAL), 0.0)[0] += lane_sum(lanes)
 
 
 @intrinsic
@@ -174,15 +166,6 @@ def lane_sum(typing_context, lanes):
         return sum_by_halves(builder, total, LANES)
 
     return types.float64(lanes), codegen
-
-
-@register_jitable
-def put_sums(d, frame, summands, x):
-    """Store the sum that a task is of, or those of its short rows."""
-    if d[COLUMNS] >= LANES:
-        put_sum(d, frame[TASK], cast(advance(frame, TOTAL), 0.0)[0], x)
-    else:
-        put_short_sums(d, frame[TASK], summands, frame[COUNT], x)
 
 
 @register_jitable

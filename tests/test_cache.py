@@ -50,11 +50,11 @@ def files_under(folder):
 
 
 def spec_of(term, dtype=np.float32):
-    return kernels.LoopSpec(term, dtype, 1, 1, False)
+    return kernels.LoopSpec(term, dtype, 1, 1)
 
 
 def key_of(*args):
-    return cache.key(kernels._named(spec_of(*args)))
+    return cache.key(*kernels._named("loop", spec_of(*args)))
 
 
 # What is kept, and what it depends on
@@ -66,8 +66,8 @@ def test_a_second_process_takes_its_kernels_from_the_cache(tmp_path):
     for hash_seed in (1, 2):  # what is cached must depend neither on the order of a set nor on an object's address
         run("work(1), work(2)", tmp_path, NUMBA_CACHE_DIR=folder, NUMBA_NUM_THREADS=2, PYTHONHASHSEED=hash_seed)
         seen.append(files_under(folder))
-    # KL, sample, its gradients, three that they share, the loop over threads, and two functions that Python calls.
-    assert len(seen[0]) == 9
+    # KL, sample, its gradients, the walk, the noise, the loop over threads, and two functions that Python calls.
+    assert len(seen[0]) == 8
     assert seen[1] == seen[0]
 
 
@@ -100,7 +100,7 @@ def test_the_digest_changes_with_every_source_of_a_kernel(module, monkeypatch):
 
 
 def test_a_kernels_name_tells_specs_apart():
-    assert len({key_of(formulas.std), key_of(formulas.var), cache.key("parallel")}) == 3
+    assert len({key_of(formulas.std), key_of(formulas.var), cache.key("parallel", None)}) == 3
     assert len({key_of(formulas.std, dtype) for dtype in (np.float32, np.float64)}) == 2
     assert key_of(formulas.std) == key_of(formulas.std)
 
@@ -123,7 +123,7 @@ def kept():
     """The contents of the files of two kernels."""
     contents = {}
     for term in (formulas.std, formulas.var):
-        kernels.kernel(spec_of(term))
+        kernels.loop(spec_of(term))
         contents[term] = content_of(key_of(term))
     return contents
 
@@ -346,8 +346,8 @@ if __name__ == "__main__":
     assert failures.empty(), failures.get()
     folder = Path(os.environ["NUMBA_CACHE_DIR"])
     files = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
-    # And two that a dtype's share, the parallel loop, and the function that reads arrays' forms; nothing half written.
-    assert len(files) == (len(NAMES) + 2) * len(DTYPES) + 2, files
+    # And each dtype's walk, the parallel loop, and the function that reads arrays' forms; nothing half written.
+    assert len(files) == (len(NAMES) + 1) * len(DTYPES) + 2, files
     check(0)  # all by what is on disk now
     assert files == {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
     print("done")
@@ -399,8 +399,7 @@ if __name__ == "__main__":
 
 
 def test_a_file_that_two_processes_write_is_always_whole(kept, tmp_path):
-    """That of a function that kernels share: it calls no other."""
-    key = cache.key("copy_in", "float32")
+    key = key_of(formulas.std)
     (tmp_path / "content").write_bytes(content_of(key))
     head = f"KEY, FILE, SECONDS = {key!r}, {str(tmp_path / 'content')!r}, 1\n"
     assert run(head + WRITERS, tmp_path, NUMBA_CACHE_DIR=tmp_path / "cache").stdout == "done\n"
@@ -445,17 +444,17 @@ def test_a_call_amid_numbas_own_compiling_compiles_on_the_same_thread(monkeypatc
     monkeypatch.setattr(kernels, "_make", lambda *_: made_by.append(threading.current_thread()))
     monkeypatch.setattr(kernels, "_kernels", {})
     with global_compiler_lock:
-        kernels.kernel(spec_of(formulas.std))
-    kernels.kernel(spec_of(formulas.std))
+        kernels.loop(spec_of(formulas.std))
+    kernels.loop(spec_of(formulas.std))
     assert made_by[0] is threading.current_thread() is not made_by[1]
 
 
 def test_a_fault_of_compiling_is_the_callers(monkeypatch):
     monkeypatch.setattr(kernels, "_kernels", {})
     monkeypatch.setattr(cache, "load", lambda key: None)
-    monkeypatch.setattr(kernels, "_compile", lambda spec, key: 1 / 0)
+    monkeypatch.setattr(kernels, "_compile", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        kernels.kernel(spec_of(formulas.std))
+        kernels.loop(spec_of(formulas.std))
 
 
 def test_a_first_call_may_be_made_when_the_interpreter_ends(tmp_path):

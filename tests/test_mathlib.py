@@ -17,7 +17,7 @@ from scipy.special import erfcx
 from vectors import VECTOR
 
 import agauss as ag
-from agauss.backends.cpu import loops, mathlib  # noqa: F401 - loops hands the functions of noise.py to Numba
+from agauss.backends.cpu import mathlib
 from agauss.maths import noise
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ from noise_by_hand import BIG, MASK32, MIXED, NORMAL_BOUND, normal_by_hand, phil
 from oracles import same_bits
 
 import agauss as ag
-from agauss.backends.cpu import loops, mathlib  # noqa: F401 - loops hands the functions of noise.py to Numba
+from agauss.backends.cpu import mathlib
 from agauss.maths import noise
 from agauss.random import Key
 from agauss.words import IntegerMaths

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from agauss.backends.cpu import loops, mathlib  # noqa: F401 - loops hands the functions of noise.py to Numba
+from agauss.backends.cpu import mathlib
 from agauss.maths import noise
 
 

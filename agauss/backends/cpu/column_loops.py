@@ -8,14 +8,13 @@ import numpy as np
 from numba import cfunc
 from numba.extending import register_jitable
 
-from agauss.backends.cpu import columns, mathlib
+from agauss.backends.cpu import mathlib
 from agauss.backends.cpu.memory import OF_TASKS, advance, float_of_bits, pointer, stack_of
 from agauss.maths import formulas
 
 # Of the vector of int64 that a loop reads: addresses, each array's step from row to row in elements, the step between
 # the sums of two chunks, the extents, those of a task, and bounds as bits.
 MEAN, MEAN_STEP, LOGVAR, LOGVAR_STEP, SUMS, SUMS_STEP, COUNTS, ROWS, COLUMNS, DATA, LATENTS, LOW, HIGH = range(13)
-ROOM = columns.LATENTS  # for the sums of a task
 GROUP = 8  # data that are added up in the arrays' dtype, whose vectors are wide, before they are in float64
 
 
@@ -37,13 +36,13 @@ def make(name, dtype, kind):
 
     def loop(d, begin, end):
         # Memory of the loop's own: what lies elsewhere cannot overlap it, so LLVM need not ask.
-        kl, shift = stack_of(ROOM, zero), stack_of(ROOM, zero)
-        squares, var = stack_of(ROOM, zero), stack_of(ROOM, zero)
-        kl_sum, shift_sum = stack_of(ROOM, 0.0), stack_of(ROOM, 0.0)
-        squares_sum, var_sum = stack_of(ROOM, 0.0), stack_of(ROOM, 0.0)
-        varies = stack_of(ROOM, zero)
-        low, high = float_of_bits(d[LOW], zero), float_of_bits(d[HIGH], zero)
         columns, width = d[COLUMNS], d[LATENTS]
+        kl, shift = stack_of(width, zero), stack_of(width, zero)
+        squares, var = stack_of(width, zero), stack_of(width, zero)
+        kl_sum, shift_sum = stack_of(width, 0.0), stack_of(width, 0.0)
+        squares_sum, var_sum = stack_of(width, 0.0), stack_of(width, 0.0)
+        varies = stack_of(width, zero)
+        low, high = float_of_bits(d[LOW], zero), float_of_bits(d[HIGH], zero)
         blocks = (columns + width - 1) // width
         for task in range(begin, end):
             chunk = task // blocks

@@ -66,7 +66,7 @@ def _of(kind: str, what: Any) -> Kernel:
     return _kernels.get((kind, what)) or made(
         _kernels,
         (kind, what),
-        lambda: (kind, *_named(what)),
+        lambda: _named(kind, what),
         lambda key: _compile(kind, key, what),
         arguments=4 if kind == "parallel" else 3,
     )
@@ -124,10 +124,10 @@ def _make(
     return known.setdefault(spec, Kernel(key, function, arguments))
 
 
-def _named(what: Any) -> tuple[object, ...]:
+def _named(kind: str, what: Any) -> tuple[object, ...]:
     if isinstance(what, LoopSpec):
-        return what.term.__module__, what.term.__qualname__, what.dtype.__name__, *what[2:]
-    return (getattr(what, "__name__", what),)
+        return kind, what.term.__module__, what.term.__qualname__, what.dtype.__name__, *what[2:]
+    return kind, getattr(what, "__name__", what)
 
 
 def _compile(kind: str, name: str, what: Any) -> Any:

@@ -3,8 +3,6 @@
 A loop is a C function (descriptor, frame, n), which walk.py calls. Its machine code bears the name that it is given.
 """
 
-from types import FunctionType
-
 from numba import cfunc, types
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import overload, register_jitable
@@ -15,13 +13,8 @@ from agauss.backends.cpu.mathlib import like
 from agauss.backends.cpu.memory import OF_TILE, array, float_of_bits, pick, pointer, put, words_of
 from agauss.backends.cpu.vectors import put_vector, width_of
 from agauss.backends.cpu.walk import add_to
-from agauss.maths import formulas, noise, parts
+from agauss.maths import formulas
 from agauss.maths.sums import LANES
-
-for _module in (noise, parts, formulas):
-    for _function in list(vars(_module).values()):
-        if isinstance(_function, FunctionType) and _function.__module__ == _module.__name__:
-            mathlib.inlined(_function)
 
 
 def as_tuple(values):

@@ -6,16 +6,22 @@ are measured against mpmath in tests/test_mathlib.py and listed in docs/numerics
 """
 
 import sys
+from types import FunctionType
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, register_jitable
 
 from agauss.backends.cpu.vectors import Vector, as_many, constant, llvm_call, splat
-from agauss.maths import coefficients, noise
+from agauss.maths import coefficients, formulas, noise, parts
 
 _vocabulary = sys.modules[__name__]
 inlined = register_jitable(forceinline=True)  # a call left in a loop's body keeps it from its vectors
+
+for _module in (noise, parts, formulas):
+    for _function in list(vars(_module).values()):
+        if isinstance(_function, FunctionType) and _function.__module__ == _module.__name__:
+            inlined(_function)
 
 
 def _is64(numba_type):

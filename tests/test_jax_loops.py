@@ -14,7 +14,7 @@ import pytest
 from jax_calls import D
 
 import agauss as ag
-from agauss.backends.cpu import xla, xla_frame
+from agauss.backends.cpu import descriptor, xla, xla_frame
 from agauss.backends.jax import primitive
 from agauss.integrations import jax as agj
 
@@ -71,12 +71,23 @@ def test_a_call_names_its_kernel_by_what_it_is_made_from():
     assert numbers[0] == numbers[1]
 
 
-def test_a_kernel_that_the_process_does_not_have_is_an_error():
-    unknown = xla.echo()
-    unknown[xla_frame.KERNEL] = 5
-    call = jax.ffi.ffi_call(primitive.TARGET, jax.ShapeDtypeStruct((2,), np.float32), vmap_method="sequential")
+@pytest.mark.parametrize("place", ["walk", "loop", "noise"])
+def test_a_kernel_that_the_process_does_not_have_is_an_error(place):
+    m = jax.ShapeDtypeStruct((2,), np.float32)
+    program = jax.jit(lambda m, v: agj.sample(m, v, rng=7)).lower(m, m).as_text()
+    work = np.array(re.search(r"work = dense<\[(.*?)\]>", program)[1].split(","), np.int64)
+    descriptor_at = xla_frame.HEAD + xla_frame.PER_ARRAY * (work[xla_frame.SOURCES] + work[xla_frame.SINKS])
+    digest_at = {
+        "walk": xla_frame.KERNEL,
+        "loop": descriptor_at + descriptor.COMPUTE,
+        "noise": descriptor_at + descriptor.NOISE,
+    }
+    call = jax.ffi.ffi_call(primitive.TARGET, m, vmap_method="sequential")
+    arguments = [np.ones(2, np.float32)] * 2 + [np.uint32(7)] * 3
+    call(*arguments, work=work).block_until_ready()  # as it is
+    work[digest_at[place]] = 5
     with pytest.raises(Exception, match="agauss has no such kernel in this process"):
-        jax.jit(lambda x: call(x, work=unknown))(np.ones(2, np.float32)).block_until_ready()
+        call(*arguments, work=work).block_until_ready()
 
 
 @pytest.mark.parametrize("fault", ["handler", "echo"])

@@ -27,12 +27,12 @@ from agauss.maths.sums import TILE
 
 WIDEST = BYTES // 4  # the most lanes that a vector has, those of float32
 NARROW = 8  # columns in rows that are copied column by column
-OF_TASKS = types.void(
-    types.CPointer(types.int64), types.int64, types.int64
-)  # a function (descriptor, first task, last)
-OF_TILE = types.void(types.CPointer(types.int64), types.CPointer(types.int64), types.int64)  # (descriptor, frame, n)
 # Elements are moved and computed a tile at a time: a handful of tiles fit in the first-level cache.
 SCRATCH = TILE + 4 * WIDEST  # noise is made by vectors of whole blocks, of four normals at the most
+
+WORDS = types.CPointer(types.int64)
+OF_TASKS = types.void(WORDS, types.int64, types.int64)  # a function (descriptor, first task, last task)
+OF_TILE = types.void(WORDS, WORDS, types.int64)  # a function (descriptor, frame, elements)
 
 
 @intrinsic

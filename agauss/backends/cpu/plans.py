@@ -84,6 +84,11 @@ def layout_of(
     words = head + extents
     first_slot = len(words) + descriptor.ADDRESS
     for k, (_, _, _, storage, low, high) in enumerate(arrays):
-        storage = descriptor.BUFFERED if storage is None else storage
-        words += [0, storage, _bits(low), _bits(high), *(step[k] for step in steps)]
+        words += [
+            0,
+            descriptor.BUFFERED if storage is None else storage,
+            _bits(low),
+            _bits(high),
+            *(step[k] for step in steps),
+        ]
     return Layout(np.array(words, dtype=np.int64), first_slot, descriptor.STRIDES + ndim, tasks, partials)

@@ -86,9 +86,8 @@ def make(name, dtype):
                 call(d[COMPUTE], address_of(d), address_of(frame), n)
                 for k in range(inputs, arrays):
                     own, tile = array(d, k), part(scratch, k)
-                    if (
-                        frame[FIRST + k * EACH] == address_of(tile) and d[own + ADDRESS] != 0
-                    ):  # at 0 is what is not wanted
+                    wanted, in_scratch = d[own + ADDRESS] != 0, frame[FIRST + k * EACH] == address_of(tile)
+                    if wanted and in_scratch:
                         copy_out(d, own, row, column, n, tile, zero)
                 if columns >= LANES:
                     add_rest(lanes, summands, n, zero)

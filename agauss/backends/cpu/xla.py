@@ -1,7 +1,7 @@
 """A pass as a call that XLA makes, by the Numba loops; knows no JAX. xla_handler.py has what XLA calls.
 
-A call has one attribute, which is all but buffers. It names the kernel by a digest of what the kernel is made from, and
-holds no address: a compiled program may be kept on disk, and in another process it runs the same kernel or none.
+A call has one attribute, which is all but buffers. It names a pass's functions by digests of what they are made from,
+and holds no address: a compiled program may be kept on disk, and in another process it runs the same ones or none.
 """
 
 import ctypes

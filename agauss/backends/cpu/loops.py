@@ -29,16 +29,10 @@ def _as_tuple(values):
 
 
 @register_jitable
-def limits(d, bounded, x):
-    """The (low, high) of the first and of the second bounded input, where there are any."""
-    low1, high1, low2, high2 = x, x, x, x
-    if bounded[0] >= 0:
-        low1 = float_of_bits(d[array(d, bounded[0]) + LOW], x)
-        high1 = float_of_bits(d[array(d, bounded[0]) + HIGH], x)
-    if bounded[1] >= 0:
-        low2 = float_of_bits(d[array(d, bounded[1]) + LOW], x)
-        high2 = float_of_bits(d[array(d, bounded[1]) + HIGH], x)
-    return (low1, high1), (low2, high2)
+def limits(d, k, x):
+    """The bounds on input k, in x's dtype."""
+    own = array(d, k)
+    return float_of_bits(d[own + LOW], x), float_of_bits(d[own + HIGH], x)
 
 
 @mathlib.inlined
@@ -46,49 +40,45 @@ def vectors(limit, x):
     return like(limit[0], x), like(limit[1], x)
 
 
-def evaluator(spec):
-    """A function (raw, limit) of a term's values at the inputs `raw`, vectors. Inputs number `bounded` pass through
-    their bounds first, and values number `chained`, their gradients, through the bounds' derivatives after; -1 is
-    none."""
-    term, bounded, chained = spec.term, spec.bounded, spec.chained
-    m = calm if spec.calm else mathlib
-    (bound1, bound1_vjp), (bound2, bound2_vjp) = [formulas.BOUNDS[kind] for kind in (*spec.kinds, "hard", "hard")[:2]]
-
-    @mathlib.inlined
-    def evaluate(raw, limit):
-        inputs = raw
-        if bounded[0] >= 0:
-            inputs = tuple_setitem(inputs, bounded[0], bound1(mathlib, raw[bounded[0]], *vectors(limit[0], raw[0])))
-        if bounded[1] >= 0:
-            inputs = tuple_setitem(inputs, bounded[1], bound2(mathlib, raw[bounded[1]], *vectors(limit[1], raw[0])))
-        values = as_tuple(term(m, *inputs))
-        if chained[0] >= 0:
-            g = bound1_vjp(mathlib, values[chained[0]], raw[bounded[0]], *vectors(limit[0], raw[0]))
-            values = tuple_setitem(values, chained[0], g)
-        if chained[1] >= 0:
-            g = bound2_vjp(mathlib, values[chained[1]], raw[bounded[1]], *vectors(limit[1], raw[0]))
-            values = tuple_setitem(values, chained[1], g)
-        return values
-
-    return evaluate
-
-
 def make(name, spec):
     """The loop of a spec: outs[k][i] = value k of term(ins[0][i], ins[1][i], ...). Value number `summed` goes to the
-    summands, or to the lanes where rows have that many."""
+    summands, or to the lanes where rows have that many. Inputs number `bounded` pass through their bounds first, and
+    values number `chained`, their gradients, through the bounds' derivatives after; -1 is none."""
+    term, m = spec.term, calm if spec.calm else mathlib
     ins, outs, zero = tuple(range(spec.inputs)), tuple(range(spec.outputs)), spec.dtype(0)
     ins_stored, outs_stored = (ins, outs) if spec.halves else ((), ())
-    sinks_at, evaluate, bounded, summed = FIRST + EACH * spec.inputs, evaluator(spec), spec.bounded, spec.summed
+    sinks_at, summed = FIRST + EACH * spec.inputs, spec.summed
+    # None is no such one, by which Numba leaves out a branch.
+    (first, second), (d_first, d_second) = [[None if k < 0 else k for k in two] for two in (spec.bounded, spec.chained)]
+    (bound1, bound1_vjp), (bound2, bound2_vjp) = [formulas.BOUNDS[kind] for kind in (*spec.kinds, "hard", "hard")[:2]]
 
     def loop(d, frame, n):
         sources, sources_stored = words_of(frame, FIRST, ins), words_of(frame, FIRST + 1, ins_stored)
         sinks, sinks_stored = words_of(frame, sinks_at, outs), words_of(frame, sinks_at + 1, outs_stored)
         summands, lanes = pointer(frame[SUMMANDS], zero), pointer(frame[SUMMED], zero)
-        limit, short, width = limits(d, bounded, zero), d[COLUMNS] < LANES, width_of(zero)
+        short, width = d[COLUMNS] < LANES, width_of(zero)
         last_vector = max(0, n - width)
+        if first is not None:
+            limit1 = limits(d, first, zero)
+        if second is not None:
+            limit2 = limits(d, second, zero)
         for i in range(0, n, width):
             at = min(i, last_vector)  # some elements twice, where vectors do not fit evenly
-            values = evaluate(pick(sources, sources_stored, at, zero), limit)
+            raw = pick(sources, sources_stored, at, zero)
+            inputs = raw
+            if first is not None:
+                bounded = bound1(mathlib, raw[first], *vectors(limit1, raw[first]))
+                inputs = tuple_setitem(inputs, first, bounded)
+            if second is not None:
+                bounded = bound2(mathlib, raw[second], *vectors(limit2, raw[second]))
+                inputs = tuple_setitem(inputs, second, bounded)
+            values = as_tuple(term(m, *inputs))
+            if d_first is not None:
+                gradient = bound1_vjp(mathlib, values[d_first], raw[first], *vectors(limit1, raw[first]))
+                values = tuple_setitem(values, d_first, gradient)
+            if d_second is not None:
+                gradient = bound2_vjp(mathlib, values[d_second], raw[second], *vectors(limit2, raw[second]))
+                values = tuple_setitem(values, d_second, gradient)
             put(sinks, sinks_stored, at, values)
             if summed is not None:
                 if i + width <= n and not short:

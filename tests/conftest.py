@@ -1,11 +1,14 @@
 """Fixtures that several files use, and how two processes share the tests."""
 
+import gc
 from collections import Counter
 
 import pytest
 from quick import FEW
 
 from agauss.operations import OPERATIONS
+
+gc.set_threshold(50_000, 20, 100)  # the compilers of Numba, JAX and PyTorch make many objects that stay
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +105,11 @@ def pytest_collection_modifyitems(items):
         for case in cases:
             if case not in chosen and not _has(case, mark.kwargs.get("always")):
                 case.add_marker("slow" if _has(case, mark.kwargs.get("slow")) else "nightly")
+
+
+def pytest_collection_finish():
+    """What is imported stays: the garbage collector need not go through it again and again."""
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

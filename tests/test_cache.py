@@ -398,6 +398,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_file_that_two_processes_write_is_always_whole(kept, tmp_path):
     key = key_of(formulas.std)
     (tmp_path / "content").write_bytes(content_of(key))

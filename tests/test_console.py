@@ -56,6 +56,7 @@ def test_help_that_nobody_reads_exits_with_141(module):
     assert end(process)[::2] == (141, "")
 
 
+@pytest.mark.slow
 def test_a_demo_whose_reader_goes_away_exits_with_141(demo, tmp_path):
     process = demo("--epochs", "10000")
     assert "handwritten digits" in process.stdout.readline()
@@ -64,6 +65,7 @@ def test_a_demo_whose_reader_goes_away_exits_with_141(demo, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_demo_exits_with_130(demo, tmp_path):
     process = demo("--epochs", "10000")
     while not process.stdout.readline().startswith("    0 "):
@@ -79,6 +81,7 @@ def test_an_interrupted_conformance_run_exits_with_130(tmp_path):
     assert end(start("agauss.conformance", "interrupts_itself:Class", env={"PYTHONPATH": path})) == (130, "", "")
 
 
+@pytest.mark.slow
 def test_a_demo_without_stderr_says_all_that_it_has_to_say(demo, tmp_path):
     code, out, _ = end(demo("--epochs", "1", closed="2>&-"))
     assert code == 0

@@ -176,6 +176,7 @@ def test_a_process_is_followed_line_by_line_and_its_end_told(gpu_report):
     assert lines == ["one", "two"] * 4
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_ended_with_all_that_it_started_and_what_it_said_is_kept(gpu_report):
     """The child's child holds the pipe open."""
     lines = []

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -63,25 +64,30 @@ def plain(parameters, eps):
     return mean + jnp.exp(logvar / 2) * eps, 0.5 * jnp.sum(mean**2 + jnp.exp(logvar) - 1 - logvar, axis=(1, 2))
 
 
-@pytest.mark.usefixtures("way", "x64")
-def test_gradient_hessian_and_product_are_those_of_the_plain_form():
-    parameters = inputs(np.float64)[-1]
-    eps = ag.random.normal((3, 4, 2), rng=7, dtype="float64")
+def derivatives(sample_and_kl, parameters):
+    """Gradient, Hessian and a directional derivative of a function of z and KL."""
 
-    def ours(p):
-        z, kl = agj.sample_and_kl(p, rng=7)
-        return jnp.sum(z**3) + jnp.sum(kl**2)
-
-    def theirs(p):
-        z, kl = plain(p, eps)
+    def function(p):
+        z, kl = sample_and_kl(p)
         return jnp.sum(z**3) + jnp.sum(kl**2)
 
     def product(f):
         return lambda p: jax.jvp(f, (p,), (p + 1,))
 
-    for of in (jax.grad, jax.hessian, product):
-        got, want = jax.jit(of(ours))(parameters), jax.jit(of(theirs))(parameters)
-        np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11)
+    return [jax.jit(of(function))(parameters) for of in (jax.grad, jax.hessian, product)]
+
+
+@cache
+def derivatives_of_the_plain_form():
+    eps = ag.random.normal((3, 4, 2), rng=7, dtype="float64")
+    return derivatives(lambda p: plain(p, eps), inputs(np.float64)[-1])
+
+
+@pytest.mark.usefixtures("way", "x64")
+def test_gradient_hessian_and_product_are_those_of_the_plain_form():
+    found = derivatives(lambda p: agj.sample_and_kl(p, rng=7), inputs(np.float64)[-1])
+    for got, want in zip(found, derivatives_of_the_plain_form(), strict=True):
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-11, atol=1e-11), got, want)
 
 
 EDGES = np.array([-np.inf, -200.0, -30.0, -1.0, 0.0, 1.0, 20.0, 80.0], np.float32)
@@ -182,6 +188,7 @@ def test_vmap_is_a_loop():
             np.testing.assert_allclose(got[i], one, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_shards_have_the_noise_of_the_whole():
     """On four devices that XLA makes of this CPU: cut by batch, where no data moves, and by an event axis. They take
     the form, and a device's own part by shard_map or pmap the loops."""

@@ -105,6 +105,7 @@ def measured(quick: bool) -> dict[str, Any]:
     results["threads"] = {str(n): on_threads(n, rounds) for n in range(1, THREADS + 1)}
     results["import"] = process.import_seconds(processes)
     results["first call"] = {work: process.first_call_seconds(work, processes) for work in process.FIRST}
+    results["cold calls"] = process.cold_call_seconds()
     results["peak"] = {
         dtype: {shape: process.peak_bytes(shape, dtype) for shape in shapes} for dtype in ("float32", "float64")
     }

@@ -336,8 +336,11 @@ DOMAIN = {
 }
 
 
+WIDE = [np.dtype(np.float32), np.dtype(np.float64)]
+
+
 @needs_compiler
-@pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.float64)], ids=str)
+@pytest.mark.parametrize("dtype", slow_unless(lambda dtype: dtype == np.float32, WIDE), ids=str)
 @pytest.mark.parametrize(
     "function", ["exp", "expm1", "half_expm1x", "log", "log1p", "log1p_unit", "ln", "mills", "softplus", "sigmoid"]
 )

@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -57,6 +58,16 @@ def first_call_seconds(work: str, processes: int = 5) -> float:
     return median([_child(code) for _ in range(processes + 1)][1:])
 
 
+def cold_call_seconds(processes: int = 3) -> dict[str, float]:
+    """Of each work's first call, one after the other in a new process with an empty cache."""
+    found = []
+    for _ in range(processes):
+        with tempfile.TemporaryDirectory() as cache:
+            code = "from benchmarks import process; print({work: process.first_call(work) for work in process.FIRST})"
+            found.append(_child(code, NUMBA_CACHE_DIR=cache))
+    return {work: median([calls[work] for calls in found]) for work in FIRST}
+
+
 def peak_bytes(shape: str, dtype: str) -> dict[str, int]:
     """For each piece of work."""
     # glibc is to give large arrays back at once, or a later one would hide in the place of an earlier one.
@@ -72,7 +83,7 @@ def _child(code: str, **variables: str) -> Any:
 
 
 def first_call(work: str) -> float:
-    """Seconds of the first call, with all that it imports. To be run in a new process."""
+    """Seconds of a first call, with all that it imports. To be run in a new process."""
     inputs = common.inputs(common.MAIN, "float32")
     start = time.perf_counter()
     common.OURS[work](inputs)

@@ -458,6 +458,7 @@ def test_a_fault_of_compiling_is_the_callers(monkeypatch):
         kernels.loop(spec_of(formulas.std))
 
 
+@pytest.mark.slow
 def test_a_first_call_may_be_made_when_the_interpreter_ends(tmp_path):
     script = """
 import atexit

@@ -57,6 +57,7 @@ def test_offsets_are_those_of_the_installed_header(tmp_path):
     assert found == [*xla_frame.OFFSETS.values(), xla_frame.VERSION[0], xla_frame.METADATA_EXTENSION]
 
 
+@pytest.mark.slow
 def test_a_call_names_its_kernel_by_what_it_is_made_from():
     """So a program that was kept on disk finds it in another process, where addresses are others."""
     code = """

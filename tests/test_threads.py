@@ -127,6 +127,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @layers
 def test_forked_children_work_after_parallel_code_that_is_not_ours(layer, tmp_path):
@@ -175,7 +176,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", slow_unless(lambda method: method == "spawn", ["fork", "spawn"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_multiprocessing_pools_give_the_parents_results(method, tmp_path):
     if method == "fork" and not hasattr(os, "fork"):
         pytest.skip("no fork here")
@@ -255,7 +257,8 @@ def test_the_layer_of_threads_changes_no_bit(tmp_path):
         assert run(DIGESTS, tmp_path, NUMBA_NUM_THREADS=2, NUMBA_THREADING_LAYER=layer).stdout == alone
 
 
-@pytest.mark.parametrize("layer", slow_unless(lambda layer: layer == "nonsense", ["nonsense", "tbb"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", ["nonsense", "tbb"])
 def test_calls_are_serial_where_the_layer_that_is_asked_for_is_not_there(layer, tmp_path):
     script = "print(hashlib.sha256(work(1)).hexdigest())"
     assert run(script, tmp_path, NUMBA_THREADING_LAYER=layer).stdout == run(script, tmp_path).stdout
@@ -283,6 +286,7 @@ print([name for name in ("cupy", "torch", "jax", "dask", "ml_dtypes") if name in
     assert run(script, tmp_path).stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_numba_may_have_been_used_before(tmp_path):
     script = """
 assert total(np.ones(100_000)) == 100_000

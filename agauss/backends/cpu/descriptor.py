@@ -1,6 +1,6 @@
 """The fields of a work descriptor and of a tile's frame, vectors of int64; knows neither Numba nor NumPy.
 
-It names no dtype but the code of each array's storage, so one kernel reads and writes arrays of any.
+A descriptor names no dtype but the code of each array's storage, so one loop reads and writes arrays of any.
 """
 
 # The head of a descriptor, then the extents of the dimensions, then for each array its address, its storage, the bounds

@@ -39,7 +39,7 @@ class Kernel:
         self.call(descriptor, begin, end)
 
 
-_kernels: dict[Any, Kernel] = {}
+_kernels: dict[Any, Kernel] = {}  # by what they do, and for what: a dtype, or a LoopSpec
 
 
 def walk(dtype: type) -> Kernel:

@@ -66,7 +66,7 @@ FAILED_PRECONDITION = 9
 # - `step`, in bytes, from where one turn's begins to where the next one's does;
 # - `fresh`, the bytes of the result that begins there, if it is one.
 (
-    KERNEL,  # the digest that the kernel is known by, or 0 to copy the first argument's first word
+    KERNEL,  # the digest that the walk is known by, or 0 to copy the first argument's first word
     TASKS,
     TURNS,  # how often the kernel is run, each time on the next part of the buffers
     PARALLEL,

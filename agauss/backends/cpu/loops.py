@@ -41,14 +41,17 @@ def vectors(limit, x):
 
 
 def make(name, spec):
-    """The loop of a spec: outs[k][i] = value k of term(ins[0][i], ins[1][i], ...). Value number `summed` goes to the
-    summands, or to the lanes where rows have that many. Inputs number `bounded` pass through their bounds first, and
-    values number `chained`, their gradients, through the bounds' derivatives after; -1 is none."""
+    """The loop of a spec: outs[k][i] = value k of term(ins[0][i], ins[1][i], ...).
+
+    Value number `summed` is added to the lanes, or kept as a summand where rows are shorter than they. Inputs number
+    `bounded` pass through their bounds first. Values number `chained`, their gradients, pass through the bounds'
+    derivatives after. -1 is none.
+    """
     term, m = spec.term, calm if spec.calm else mathlib
     ins, outs, zero = tuple(range(spec.inputs)), tuple(range(spec.outputs)), spec.dtype(0)
     ins_stored, outs_stored = (ins, outs) if spec.halves else ((), ())
     sinks_at, summed = FIRST + EACH * spec.inputs, spec.summed
-    # None is no such one, by which Numba leaves out a branch.
+    # Where there is none, None: Numba leaves out the branch.
     (first, second), (d_first, d_second) = [[None if k < 0 else k for k in two] for two in (spec.bounded, spec.chained)]
     (bound1, bound1_vjp), (bound2, bound2_vjp) = [formulas.BOUNDS[kind] for kind in (*spec.kinds, "hard", "hard")[:2]]
 

@@ -1,7 +1,7 @@
 """How Numba kernels read a work descriptor and move tiles between arrays and scratch memory; knows no formula.
 
 A descriptor is written by plans.py, and descriptor.py names its fields. An array is read where it lies if its next
-elements are adjacent and of the computing dtype, and otherwise copied, a tile at a time, to scratch.
+elements are adjacent and the loop takes them as they are stored. Otherwise it is copied, a tile at a time, to scratch.
 """
 
 from llvmlite import ir

@@ -1,8 +1,8 @@
 """The walk over a pass's tasks, a tile at a time, and their sums, as a factory; knows no term.
 
 A walk is a C function (descriptor, first task, last task) that needs no Python state: any thread may call it. There is
-one for each computing dtype. What is computed at a tile's elements, and the noise there, is done by functions whose
-addresses the descriptor holds. So each of these is short, and soon compiled.
+one for each computing dtype. It calls two functions whose addresses the descriptor holds: one computes a tile's
+elements, the other makes their noise. So each of the three is short, and soon compiled.
 """
 
 import numpy as np

@@ -124,14 +124,35 @@ def torch_peer(work: str, a: common.Inputs, compiled: bool = False) -> Timed:
     return Timed(peers.torch_form(work, a, compiled), clock)
 
 
-def jax_peer(work: str, a: common.Inputs) -> Timed:
-    """JAX on arrays of its own, of the same sizes."""
+ARRAYS = ("parameters", "x", "d_z", "d_kl", "parameters2")
+
+
+def jax_arrays(a: common.Inputs) -> tuple[Any, dict[str, Any]]:
+    """JAX, and arrays of its own, of the same sizes."""
     jax = peers.configured_jax()
     if a.xp is not np and jax.devices()[0].platform != "gpu":
         raise RuntimeError("this JAX finds no GPU")
-    key = jax.random.key(7)
-    own = (jax.random.normal(key, v.shape, v.dtype) for v in (a.parameters, a.x, a.d_z, a.d_kl))
-    return Timed(peers.jax_form(work, *own), WallClock(jax.block_until_ready))
+    own = {name: getattr(a, name) for name in ARRAYS}
+    return jax, {name: jax.random.normal(jax.random.key(7), v.shape, v.dtype) for name, v in own.items()}
+
+
+def jax_peer(work: str, a: common.Inputs) -> Timed:
+    """JAX's way."""
+    jax, own = jax_arrays(a)
+    return Timed(peers.jax_form(work, *map(own.get, ARRAYS[:4])), WallClock(jax.block_until_ready))
+
+
+def ours_in_jax(work: str, a: common.Inputs) -> Timed:
+    """agauss's functions, of JAX's arrays and in what it compiles."""
+    jax, own = jax_arrays(a)
+
+    @jax.jit
+    def compiled(own: dict[str, Any]) -> Any:
+        inputs = common.Inputs(jax.numpy, own["parameters"], own["parameters2"], fills=False)
+        vars(inputs).update(own)
+        return common.OURS[work](inputs)
+
+    return Timed(lambda: compiled(own), WallClock(jax.block_until_ready))
 
 
 # The slowest to get ready comes last: there the time may run out.
@@ -139,6 +160,7 @@ PEERS = [
     Peer("CuPy expression", expression, FORWARD),
     Peer("torch eager", torch_peer, FORWARD + BACKWARD),
     Peer("jax.jit", jax_peer, FORWARD + BACKWARD),
+    Peer("agauss in jax.jit", ours_in_jax, FORWARD + BACKWARD),
     Peer("torch.compile", partial(torch_peer, compiled=True), FORWARD + BACKWARD),
     Peer("cupy.fuse", partial(expression, fused=True), FORWARD),
     Peer("array-API form", array_api, FORWARD + BACKWARD),

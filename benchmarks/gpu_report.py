@@ -263,7 +263,7 @@ PYTEST += ["--continue-on-collection-errors"]  # PyTorch may be missing
 
 
 def gpu_tests(report: Report, limit: float = 300.0) -> list[str]:
-    names = ("test_cuda_kernels", "test_cuda_launch", "test_torch", "test_gpu")
+    names = ("test_cuda_kernels", "test_cuda_launch", "test_torch", "test_jax_cuda", "test_gpu")
     files = [f"tests/{name}.py" for name in names]
     return tests_told(report, "GPU tests", [*PYTEST, "-n", "8", *files], limit)
 
@@ -283,13 +283,17 @@ def sanitizer(report: Report, limit: float = 150.0) -> list[str]:
     return troubles
 
 
+# What pytest and compute-sanitizer say of a fault at the beginning of a line.
+WRONG = r"FAILED |ERROR (?!SUMMARY: 0 errors)|Error: |Invalid |Uninit|Barrier error|Race rep"
+
+
 def tests_told(report: Report, what: str, command: list[str], limit: float, **environment: str) -> list[str]:
     """Say how pytest ended, or how far it came, and what went wrong."""
     lines: list[str] = []
     trouble = followed(command, limit, lines.append, **environment)
     said = [line.strip("= ") for line in lines if line.strip("= ")] or ["no output"]
     closing = [line for line in said if re.search(r"\d (passed|failed|skipped|errors?)\b.* in \d", line)]
-    wrong = [line for line in said if re.match(r"FAILED |ERROR |Error: |Invalid |Uninit|Barrier error|Race rep", line)]
+    wrong = [line for line in said if re.match(WRONG, line)]
     if trouble and not wrong:  # it was cut off, and what failed until then has no line of its own at the end
         wrong = [trouble, *(line for line in said if re.search(r" (FAILED|ERROR)\b", line))]
     report.say(f"- {what}: {(closing or said)[-1]}")

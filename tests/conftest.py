@@ -126,7 +126,7 @@ def way(request, monkeypatch):
     if request.param == "form":
         from agauss.backends.jax import primitive
 
-        monkeypatch.setattr(primitive, "registered", lambda: False)
+        monkeypatch.setattr(primitive, "registered", lambda platform: False)
         primitive.compiled.cache_clear()
         yield "form"
         primitive.compiled.cache_clear()

@@ -99,7 +99,7 @@ def test_where_xla_does_not_take_the_handler_there_is_the_form(monkeypatch, faul
     monkeypatch.setattr(xla, fault, refuse)
     primitive._tried.cache_clear()
     try:
-        assert not primitive.registered()
+        assert not primitive.registered("cpu")
         number, _ = calls(lambda m, v: agj.kl(m, v, axis=1), M, V)
         assert number == 0
         got = jax.jit(lambda m, v: agj.kl(m, v, axis=1))(M, V)
@@ -107,7 +107,7 @@ def test_where_xla_does_not_take_the_handler_there_is_the_form(monkeypatch, faul
     finally:
         primitive._tried.cache_clear()
     monkeypatch.undo()
-    assert primitive.registered()
+    assert primitive.registered("cpu")
 
 
 def test_what_is_exported_has_no_call():

@@ -6,8 +6,9 @@ and holds no address: a compiled program may be kept on disk, and in another pro
 
 import ctypes
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache as remembered
+from itertools import chain
 from math import prod
 from threading import Lock
 from typing import Any, NamedTuple
@@ -24,12 +25,14 @@ from agauss.backends.protocol import Pass, Shape
 _SOURCES = frame.__name__, "agauss.backends.cpu.machine", "agauss.backends.cpu.xla_handler"
 _MOST_KERNELS = 4096
 _table = np.zeros(frame.FIRST + 2 * _MOST_KERNELS, np.int64)
-_message = ctypes.create_string_buffer(
+_unknown = ctypes.create_string_buffer(
     b"agauss has no such kernel in this process: trace and compile the function here"
 )
+_refused = ctypes.create_string_buffer(b"CUDA refuses to launch a kernel of agauss")
 _known: set[str] = set()  # keys of the kernels in the table
 _adding = Lock()
 _functions: dict[str, kernels.Kernel] = {}
+Rows = Sequence[Sequence[int]]  # of what `Array.words` says
 
 
 class Array(NamedTuple):
@@ -89,7 +92,8 @@ def handler() -> int:
     if sys.byteorder != "little" or not all(map(binding.address_of_symbol, frame.FUNCTIONS)):
         raise NotImplementedError("this machine is not one that the handler is for")
     binding.add_symbol(frame.SYMBOL, pycall.address(_table))
-    _table[frame.HELPER], _table[frame.MESSAGE] = _function("helper").address, ctypes.addressof(_message)
+    _table[frame.HELPER] = _function("helper").address
+    _table[frame.UNKNOWN], _table[frame.REFUSED] = map(ctypes.addressof, (_unknown, _refused))
     return _function("handler").address
 
 
@@ -106,9 +110,21 @@ def _compiled(name: str, key: str) -> Any:
     return getattr(xla_handler, f"make_{name}")(key)
 
 
+def on_devices(launch: int, set_words: int, copy_bytes: int) -> None:
+    """Tell the handler the addresses of the functions of CUDA's driver."""
+    _table[frame.LAUNCH], _table[frame.SET], _table[frame.COPY] = launch, set_words, copy_bytes
+
+
 def echo() -> np.ndarray:
     """The attribute of a call that copies the first 64 bits of its argument to its result."""
-    return np.zeros(frame.HEAD, np.int64)
+    return written({}, [], [], ())
+
+
+def written(head: dict[int, int], sources: Rows, sinks: Rows, descriptor: Iterable[int]) -> np.ndarray:
+    """An attribute, of what its head is to hold, and of what it says of arrays."""
+    head = {frame.SOURCES: len(sources), frame.SINKS: len(sinks), **head}
+    first = [head.get(place, 0) for place in range(frame.HEAD)]
+    return np.array([*first, *chain(*sources, *sinks), *descriptor], np.int64)
 
 
 def attribute(
@@ -131,43 +147,42 @@ def attribute(
         return None
     template, slot = loop.template.copy(), loop.first_slot
     for place, function in loop.called.items():
-        template[place] = _digest(function)
-    arrays = []
+        template[place] = digest(function.key, function.address)
+    read = []
     for a in sources:
-        arrays.append(a.words(slot))
+        read.append(a.words(slot))
         slot += loop.slot_step
     if noise is not None:
         template[slot], template[descriptor.DRAW] = noise.start, noise.draw
         for place, a in zip((descriptor.SEED_LOW, descriptor.SEED_HIGH, descriptor.STREAM), noise.words, strict=True):
-            arrays.append(a.words(place, frame.WORD))
+            read.append(a.words(place, frame.WORD))
         if noise.ids is not None:
-            arrays.append(noise.ids.words(descriptor.INDEX))
-    head, slot = [0] * frame.HEAD, loop.sink_slot
-    head[frame.SOURCES] = len(arrays)
+            read.append(noise.ids.words(descriptor.INDEX))
+    made, slot = [], loop.sink_slot
     for sink in sinks:
         if sink is not None:
-            arrays.append(sink.words(slot, fresh=True))
+            made.append(sink.words(slot, fresh=True))
         slot += loop.slot_step
+    head = {frame.KERNEL: digest(loop.kernel.key, loop.kernel.address), frame.TURNS: turns}
+    head |= {frame.TASKS: loop.tasks, frame.PARALLEL: loop.parallel}
     if total is not None:
-        arrays.append(total.words(-1 if loop.partials else descriptor.SUMS))
+        made.append(total.words(-1 if loop.partials else descriptor.SUMS))
         if loop.partials:
-            arrays.append(Array.of((), np.dtype(np.float64), total.number + 1).words(descriptor.SUMS))
-            head[frame.ROWS], head[frame.TOTAL] = prod(loop.kept), frame.TOTALS.index(total.dtype.name)
-            head[frame.PARTIALS] = loop.partials // head[frame.ROWS]
-    head[frame.SINKS] = len(arrays) - head[frame.SOURCES]
-    head[frame.KERNEL], head[frame.TASKS], head[frame.TURNS] = _digest(loop.kernel), loop.tasks, turns
-    head[frame.PARALLEL] = loop.parallel
-    return np.array([*head, *[n for array in arrays for n in array], *template], np.int64), 2 * loop.partials
+            made.append(Array.of((), np.dtype(np.float64), total.number + 1).words(descriptor.SUMS))
+            rows = prod(loop.kept)
+            head |= {frame.ROWS: rows, frame.PARTIALS: loop.partials // rows}
+            head[frame.TOTAL] = frame.TOTALS.index(total.dtype.name)
+    return written(head, read, made, template), 2 * loop.partials
 
 
-def _digest(kernel: Any) -> int:
+def digest(key: str, address: int) -> int:
     """The number by which a call names a kernel, which the table has from now on."""
-    found = int(kernel.key[-15:], 16)
+    found = int(key[-15:], 16)
     with _adding:
-        if kernel.key not in _known:
-            _known.add(kernel.key)
+        if key not in _known:
+            _known.add(key)
             count = int(_table[frame.COUNT])
             place = frame.FIRST + 2 * count
-            _table[place : place + 2] = found, kernel.address
+            _table[place : place + 2] = found, address
             _table[frame.COUNT] = count + 1  # last, for a call may be reading
     return found

@@ -28,6 +28,7 @@ OFFSETS = {
     "Api_Version.minor_version": 20,
     "Api.XLA_FFI_Error_Create": 48,
     "Api.XLA_FFI_Error_Destroy": 64,
+    "Api.XLA_FFI_Stream_Get": 80,
     "Api.XLA_FFI_ThreadPool_Schedule": 136,
     "Api.XLA_FFI_ThreadPool_NumThreads": 144,
 }
@@ -51,6 +52,7 @@ OFFSETS = {
     VERSION_MINOR,
     API_ERROR_CREATE,
     API_ERROR_DESTROY,
+    API_STREAM_GET,
     API_SCHEDULE,
     API_NUM_THREADS,
 ) = OFFSETS.values()
@@ -58,7 +60,8 @@ VERSION = 0, 3
 METADATA_EXTENSION = 1
 FAILED_PRECONDITION = 9
 
-# The call's one attribute, a vector of int64: a head, six numbers for each array, and the descriptor. The six:
+# The call's one attribute, a vector of int64: a head, six numbers for each array, and the descriptor, which is a CUDA
+# kernel's struct Work on such a device. The six:
 # - `slot`, where in the descriptor the array's address goes, or the word in it; -1 is nowhere;
 # - `kind`, which of the two it is;
 # - `number`, of the argument or the result that it lies in;
@@ -67,16 +70,21 @@ FAILED_PRECONDITION = 9
 # - `fresh`, the bytes of the result that begins there, if it is one.
 (
     KERNEL,  # the digest that the walk is known by, or 0 to copy the first argument's first word
-    TASKS,
     TURNS,  # how often the kernel is run, each time on the next part of the buffers
-    PARALLEL,
     SOURCES,  # arrays that are read, and after them
     SINKS,  # those that are written
+    # On a CUDA device:
+    BLOCKS,  # that are launched; 0 is on the CPU
+    THREADS,  # of each block
+    COUNTER,  # the place in the descriptor of the address of a counter, which is to be 0; 0 where there is none
+    # On the CPU:
+    TASKS,
+    PARALLEL,
     ROWS,  # of the partial sums in the last sink, which are added up in the one before; 0 where there are none,
     PARTIALS,  # and how many there are in each
     TOTAL,  # what they are added up in
     HEAD,
-) = range(10)
+) = range(13)
 ADDRESS, WORD = range(2)
 PER_ARRAY = 6
 TOTALS = ("float32", "float64", "int32", "int64", "float16", "bfloat16")
@@ -84,7 +92,16 @@ MOST_WORDS = 512  # of a descriptor, which lies on the stack
 
 # The process's own vector of int64, which both functions read by the name of a symbol.
 SYMBOL = "agauss_xla_kernels"
-HELPER, MESSAGE, COUNT, FIRST = range(4)  # addresses of the second function and of a text; then (digest, address) pairs
+(
+    HELPER,  # the address of the second function,
+    UNKNOWN,  # and of the texts of two errors
+    REFUSED,
+    LAUNCH,  # cuLaunchKernel, and two more functions of CUDA's driver
+    SET,  # cuMemsetD32Async
+    COPY,  # cuMemcpyDtoDAsync
+    COUNT,
+    FIRST,  # of so many pairs of a digest and an address
+) = range(8)
 
 # The state of a pass that several threads share, on the heap: a thread may come when all is done.
 NEXT, DONE, USERS, OF_KERNEL, OF_DESCRIPTOR, OF_TASKS, PARTS, STATE = range(8)

@@ -1,6 +1,6 @@
 """The C function that XLA calls for a pass, and the one that its threads run; knows no JAX and no Gaussian.
 
-Neither needs Python or the GIL, and any number of threads may be in them.
+On a CUDA device the first one launches a kernel, by the driver's functions. Neither needs Python or the GIL, and any number of threads may be in them.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from numba.extending import intrinsic, register_jitable
 
 from agauss.backends.cpu.descriptor import BFLOAT16, COMPUTE, FLOAT16, NOISE
 from agauss.backends.cpu.halves import write
-from agauss.backends.cpu.machine import half_word, named, put, stack, word
+from agauss.backends.cpu.machine import at_address, half_word, named, put, stack, word
 from agauss.backends.cpu.memory import call, pointer
 from agauss.backends.cpu.xla_frame import (
     ADDRESS,
@@ -19,12 +19,16 @@ from agauss.backends.cpu.xla_frame import (
     API_ERROR_DESTROY,
     API_NUM_THREADS,
     API_SCHEDULE,
+    API_STREAM_GET,
     ARGS_ARGS,
     ARRAY_DATA,
     ARRAY_SIZE,
     ATTRS_ATTRS,
+    BLOCKS,
     BUFFER_DATA,
+    COPY,
     COUNT,
+    COUNTER,
     DONE,
     EXTENSION_METADATA,
     EXTENSION_TYPE,
@@ -41,7 +45,7 @@ from agauss.backends.cpu.xla_frame import (
     HUGE_PAGES,
     KERNEL,
     LARGE,
-    MESSAGE,
+    LAUNCH,
     METADATA_EXTENSION,
     METADATA_VERSION,
     MOST_WORDS,
@@ -55,15 +59,19 @@ from agauss.backends.cpu.xla_frame import (
     PARTS,
     PARTS_PER_THREAD,
     PER_ARRAY,
+    REFUSED,
     RETS_RETS,
     ROWS,
+    SET,
     SINKS,
     SOURCES,
     STATE,
     SYMBOL,
     TASKS,
+    THREADS,
     TOTAL,
     TURNS,
+    UNKNOWN,
     USERS,
     VERSION,
     VERSION_MAJOR,
@@ -223,16 +231,58 @@ def run_on_threads(api, context, kernel, d, tasks):
     leave(state, 1)
 
 
+# A CUDA device
+
+
+@intrinsic
+def launch_kernel(typing_context, function, kernel, x, y, z, i, j, k, shared, stream, arguments, extra):
+    return at_address(types.int32, types.int64, *[types.int32] * 7, *[types.int64] * 3)
+
+
+@intrinsic
+def set_words(typing_context, function, address, value, count, stream):
+    return at_address(types.int32, types.int64, types.int32, types.int64, types.int64)
+
+
+@intrinsic
+def copy_bytes(typing_context, function, to, source, size, stream):
+    return at_address(types.int32, *[types.int64] * 4)
+
+
+@register_jitable
+def stream_of(api, context):
+    """The call's stream, or 0 where XLA has none."""
+    a = stack(4)
+    put(a, 32)
+    put(a + 8, 0)
+    put(a + 16, context)
+    return word(a + 24) if succeeds(api, API_STREAM_GET, a) else 0
+
+
+@register_jitable
+def launch(kernel, blocks, threads, d, stream):
+    """Launch a kernel of the words at an address, which the driver copies, and return its status."""
+    arguments, one, none = stack(1), np.int32(1), np.int32(0)
+    put(arguments, d)
+    function, x, i = word(table() + 8 * LAUNCH), np.int32(blocks), np.int32(threads)
+    return launch_kernel(function, kernel, x, one, one, i, one, one, none, stream, arguments, 0)
+
+
+@register_jitable
+def set_to_zero(counter, stream):
+    return set_words(word(table() + 8 * SET), counter, np.int32(0), 1, stream)
+
+
 # The handler
 
 
 @register_jitable
-def failed(api):
-    """An error that says that the kernel is not known."""
+def failed(api, message):
+    """An error of a message in the table."""
     a = stack(4)
     put(a, 28)
     put(a + 8, 0)
-    put(a + 16, word(table() + 8 * MESSAGE))
+    put(a + 16, word(table() + 8 * message))
     half_word(a + 24)[0] = FAILED_PRECONDITION
     return call_api(word(api + API_ERROR_CREATE), a)
 
@@ -300,12 +350,20 @@ def make_handler(name):
         attribute = word(word(frame + FRAME_ATTRS + ATTRS_ATTRS))
         w = pointer(word(attribute + ARRAY_DATA), 0)
         api, context = word(frame + FRAME_API), word(frame + FRAME_CONTEXT)
+        stream = stream_of(api, context) if w[BLOCKS] else 0
+        if w[BLOCKS] and stream == 0:
+            return failed(api, REFUSED)
         if w[KERNEL] == 0:
-            put(word(word(results) + BUFFER_DATA), word(word(word(arguments) + BUFFER_DATA)))
+            source, sink = word(word(arguments) + BUFFER_DATA), word(word(results) + BUFFER_DATA)
+            if w[BLOCKS]:
+                if copy_bytes(word(table() + 8 * COPY), sink, source, 8, stream):
+                    return failed(api, REFUSED)
+            else:
+                put(sink, word(source))
             return 0
         kernel = kernel_of(w[KERNEL])
         if kernel == 0:
-            return failed(api)
+            return failed(api, UNKNOWN)
         sources, arrays = w[SOURCES], w[SOURCES] + w[SINKS]
         template = HEAD + PER_ARRAY * arrays
         descriptor = stack(MOST_WORDS)
@@ -313,10 +371,10 @@ def make_handler(name):
         for k in range(word(attribute + ARRAY_SIZE) - template):
             d[k] = w[template + k]
         for k in (COMPUTE, NOISE):
-            if d[k] != 0:
+            if not w[BLOCKS] and d[k] != 0:
                 d[k] = kernel_of(d[k])
                 if d[k] == 0:
-                    return failed(api)
+                    return failed(api, UNKNOWN)
         for turn in range(w[TURNS]):
             total, last = 0, 0
             for k in range(arrays):
@@ -329,7 +387,12 @@ def make_handler(name):
                     ask_for_large_pages(last, fresh)
                 if slot >= 0:
                     d[slot] = last if kind == ADDRESS else np.int64(pointer(last, np.uint32(0))[0])
-            if w[PARALLEL]:
+            if w[BLOCKS]:
+                if turn == 0 and w[COUNTER] and set_to_zero(d[w[COUNTER]], stream):
+                    return failed(api, REFUSED)
+                if launch(kernel, w[BLOCKS], w[THREADS], descriptor, stream):
+                    return failed(api, REFUSED)
+            elif w[PARALLEL]:
                 run_on_threads(api, context, kernel, descriptor, w[TASKS])
             else:
                 call(kernel, descriptor, 0, w[TASKS])

@@ -23,8 +23,8 @@ Shape = tuple[int, ...]
 Form = tuple[Shape, Shape, str, int]  # shape, strides, dtype, how far off 16 bytes its address is
 
 # Places in struct Work.
-SUMS, PARTIALS, COUNTER, SEED_LOW, STREAM, INDEX = (
-    HEAD.index(name) for name in ("sums", "partials", "counter", "seed_low", "stream", "index")
+SUMS, PARTIALS, COUNTER, SEED_LOW, SEED_HIGH, DRAW, STREAM, INDEX = (
+    HEAD.index(name) for name in ("sums", "partials", "counter", "seed_low", "seed_high", "draw", "stream", "index")
 )
 
 WARP, THREADS = 32, 256
@@ -49,6 +49,9 @@ class Launch(NamedTuple):
     kept: Shape  # the shape of the sum
     partials: int
 
+    def blocks(self, processors: int) -> int:
+        return min(self.tasks, processors * BLOCKS_PER_PROCESSOR * THREADS // self.threads)
+
 
 class Backend:
     """The backend of the arrays of a runtime."""
@@ -69,7 +72,7 @@ class Backend:
             # What is new overlaps nothing.
             sinks = results if outs is None else [self._apart(out, arrays) for out in results]
             forms = tuple(map(self._form, arrays)), tuple([None if a is None else self._form(a) for a in sinks])
-            launch = _prepare(work, *forms, *_of_noise(noise, work.shape))
+            launch = prepare(work, *forms, *_of_noise(noise, work.shape))
             if steps.watching():
                 _tell(launch.spec)
             addresses = [self.runtime.address(a) for a in (*arrays, *sinks) if a is not None]
@@ -88,7 +91,7 @@ class Backend:
             sinks = tuple([None if t is None else _new(work.shape, t) for t in work.dtypes])
         else:
             sinks = tuple([None if out is None else self._form(out) for out in outs])
-        launch = _prepare(work, sources, sinks, *_of_noise(noise, work.shape))
+        launch = prepare(work, sources, sinks, *_of_noise(noise, work.shape))
         forms = [form for form in (*sources, *sinks) if form is not None]
         return Planned(self, launch, work, forms) if launch.tasks else None
 
@@ -125,8 +128,7 @@ class Backend:
             words[SUMS] = runtime.address(total)
             if launch.partials:
                 _room, words[PARTIALS], words[COUNTER] = runtime.partials(launch.partials)
-        blocks = min(launch.tasks, runtime.processors() * BLOCKS_PER_PROCESSOR * THREADS // launch.threads)
-        runtime.launch(launch.spec, blocks, launch.threads, words)
+        runtime.launch(launch.spec, launch.blocks(runtime.processors()), launch.threads, words)
         return total
 
     def _form(self, a: Any) -> Form:
@@ -218,15 +220,16 @@ def _new(shape: Shape, dtype: Any) -> Form:
 
 
 @lru_cache(maxsize=4096)
-def _prepare(
+def prepare(
     work: Pass,
     sources: tuple[Form, ...],
     sinks: tuple[Form | None, ...],
     place: tuple[Shape, int] | None,
     indexed: bool,
+    pointed: bool = False,
 ) -> Launch:
     """The kernel and its words. `place` says where the noise lies in its linear index, by each axis's steps and by how
-    far off a block it begins; None where there is no noise."""
+    far off a block it begins; None where there is no noise. `pointed`: the key's words will be addresses of them."""
     shape, axes, bounds = work.shape, work.axes, work.bounds
     kept = tuple([n for axis, n in enumerate(shape) if axes is None or axis not in axes])
     if 0 in shape:
@@ -333,6 +336,7 @@ def _prepare(
         -1 if work.summed is None else work.summed,
         "float32" if work.total is None else np.dtype(work.total).name,
         is_calm(work.term, work.bounds),
+        pointed,
     )
     none = [0] * (2 - len(bounds))
     lows = [_bits(low, real) for _, _, low, _ in bounds] + none

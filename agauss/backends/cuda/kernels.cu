@@ -174,10 +174,16 @@ __device__ __forceinline__ void store(
 
 template <class S> constexpr int PER_BLOCK = sizeof(typename S::Real) == 4 ? 4 : 2;  // normals
 
+// A word of the key, which is in device memory where S::pointed.
+template <class S> __device__ __forceinline__ Word key_word(long long given) {
+    if constexpr (S::pointed) return __ldg((const Word*)given);
+    return Word(given);
+}
+
 template <class S> __device__ __forceinline__ void normals_of_block(typename S::Real* x, const Work<S>& w, Long block) {
     using Real = typename S::Real;
-    auto words = philox(
-        Word(block), Word(block >> 32), Word(w.draw), Word(w.stream), Word(w.seed_low), Word(w.seed_high));
+    Word seed_low = key_word<S>(w.seed_low), seed_high = key_word<S>(w.seed_high), stream = key_word<S>(w.stream);
+    auto words = philox(Word(block), Word(block >> 32), Word(w.draw), stream, seed_low, seed_high);
     if constexpr (sizeof(Real) == 4) {
         auto n = normals32(words, Real(0));
         x[0] = n.v0, x[1] = n.v1, x[2] = n.v2, x[3] = n.v3;

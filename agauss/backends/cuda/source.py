@@ -60,6 +60,7 @@ class Spec(NamedTuple):
     summed: int = -1
     total: str = "float32"  # the dtype of the sums
     calm: bool = False  # whether the terms can do with calm.cuh
+    pointed: bool = False  # whether the words of the key are addresses of words in device memory
 
 
 # The first fields of struct Work, the words that a kernel is passed. Bounds, extents and arrays follow.
@@ -76,7 +77,7 @@ HEAD = (
     "sums",  # addresses of the sums,
     "partials",  # of room for partial sums,
     "counter",  # and of a counter of the blocks that have ended
-    "seed_low",
+    "seed_low",  # words of the key, or their addresses
     "seed_high",
     "draw",
     "stream",
@@ -140,6 +141,7 @@ struct Spec {{
     static constexpr int outer = {spec.outer}, rank = {spec.rank}, vector = {spec.vector}, aligned = {spec.aligned};
     static constexpr bool whole = {int(spec.whole)}, packed = {int(spec.packed)};
     static constexpr bool noisy = {int(spec.noise_step > 0)}, indexed = {int(spec.batch >= 0)};
+    static constexpr bool pointed = {int(spec.pointed)};
     static constexpr int noise_step = {spec.noise_step}, batch = {spec.batch};
     static constexpr int bounded0 = {spec.bounded[0]}, bounded1 = {spec.bounded[1]};
     static constexpr int chained0 = {spec.chained[0]}, chained1 = {spec.chained[1]}, summed = {spec.summed};

@@ -60,9 +60,10 @@ def _tell(work: Pass, arrays: Sequence[Any]) -> None:
     devices = (
         [jax.default_backend()] if isinstance(arrays[0], jax.core.Tracer) else [d.platform for d in arrays[0].devices()]
     )
-    if devices == ["cpu"] and registered():
+    how = {"cpu": ("cpu", "Numba loops"), "gpu": ("cuda", "CUDA kernel")}.get(devices[0])
+    if how and len(devices) == 1 and registered(how[0]):
         kind = "map" if work.axes is None else "row_reduce"
-        steps.step("Numba loops", f"{kind} of {work.term.__name__}", dtype, "jax")
+        steps.step(how[1], f"{kind} of {work.term.__name__}", dtype, "jax")
     else:
         steps.step("array-API form", work.term.__name__, dtype, "jax")
 

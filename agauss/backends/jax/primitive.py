@@ -1,7 +1,7 @@
 """A pass as a primitive of JAX, which it compiles and maps; knows no formula and no derivative.
 
-On the CPU it is one call of the Numba loops, which XLA makes without Python (cpu/xla.py). Elsewhere, and where a call
-cannot be made, it is the array-API form.
+On the CPU it is one call of the Numba loops, which XLA makes without Python (cpu/xla.py). On a CUDA device it is the
+launch of a kernel (cuda.py). Elsewhere, and where a call cannot be made, it is the array-API form.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,9 +49,9 @@ def compiled(made: Any, **params: Any) -> Any:
 _by_form = mlir.lower_fun(form, multiple_results=True)
 
 
-def _lowered(ctx: Any, *operands: Any, call: Call) -> Any:
-    """By the loops where that can be, and else by the form."""
-    found = _attribute(ctx, operands, call) if _one_device(ctx) and registered() else None
+def _lowered(ctx: Any, *operands: Any, call: Call, platform: str) -> Any:
+    """By the loops or a kernel where that can be, and else by the form."""
+    found = _attribute(ctx, operands, call, platform) if _one_device(ctx) and registered(platform) else None
     if found is None:
         return _by_form(ctx, *operands, call=call)
     taken, shapes, attribute, scratch = found
@@ -63,9 +63,21 @@ def _lowered(ctx: Any, *operands: Any, call: Call) -> Any:
     return jax.ffi.ffi_lowering(TARGET)(ctx, *taken, work=attribute)[: len(call.results())]
 
 
-def _attribute(ctx: Any, operands: Sequence[Any], call: Call) -> Any:
-    """The operands that XLA is to hand over, their shapes, and what `attribute` of cpu/xla.py says of the call."""
-    from agauss.backends.cpu.xla import Array, Words, attribute
+def _calls(platform: str) -> Any:
+    """What makes calls for a platform of JAX's."""
+    if platform == "cpu":
+        from agauss.backends.cpu import xla
+
+        return xla
+    from agauss.backends.jax import cuda
+
+    return cuda
+
+
+def _attribute(ctx: Any, operands: Sequence[Any], call: Call, platform: str) -> Any:
+    """The operands that XLA is to hand over, their shapes, and what `attribute` of cpu/xla.py or of cuda.py says of the
+    call."""
+    from agauss.backends.cpu.xla import Array, Words
 
     taken, shapes = list(operands), [x.shape for x in ctx.avals_in]
     turning = call.turning or (False,) * len(taken)
@@ -93,7 +105,7 @@ def _attribute(ctx: Any, operands: Sequence[Any], call: Call) -> Any:
         if k - 1 not in joined:
             sinks += [None] if dtype is None else next(outs).halves(joined[k]) if k in joined else [next(outs)]
     total = next(outs, None)
-    made = attribute(call.work, sources, sinks, total, noise, call.turns or 1)
+    made = _calls(platform).attribute(call.work, sources, sinks, total, noise, call.turns or 1)
     return None if made is None else (taken, shapes, *made)
 
 
@@ -125,26 +137,27 @@ def _one_device(ctx: Any) -> bool:
 _registering = Lock()
 
 
-def registered() -> bool:
-    """Whether XLA calls the loops here."""
+def registered(platform: str) -> bool:
+    """Whether XLA calls the loops, or launches kernels, here."""
     with _registering:
-        return _tried()
+        return _tried(platform)
 
 
 @lru_cache
-def _tried() -> bool:
-    """Try it once: where either side is of another version, the form is there."""
+def _tried(platform: str) -> bool:
+    """Try it once: where either side is of another version, or lacks what it needs, the form is there."""
     from agauss.backends.cpu import xla
 
     def echoes() -> bool:
         """On a thread of its own, for this one may be tracing."""
         given = np.arange(1, 5, dtype=np.float32)
         call = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct((2,), np.float32))
-        with jax.default_device(jax.devices("cpu")[0]):
-            return list(jax.jit(partial(call, work=xla.echo()))(given)) == [1, 2]
+        with jax.default_device(jax.local_devices(backend=platform)[0]):
+            return list(np.asarray(jax.jit(partial(call, work=_calls(platform).echo()))(given))) == [1, 2]
 
     try:
-        jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(xla.handler()), platform="cpu", api_version=1)
+        name = {"cpu": "cpu", "cuda": "CUDA"}[platform]
+        jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(xla.handler()), platform=name, api_version=1)
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(echoes).result()
     except Exception:
@@ -183,8 +196,10 @@ def _mapped(operands: Sequence[Any], dims: Sequence[Any], *, call: Call) -> tupl
 
 
 pass_p = primitive("agauss_pass", form)
-try:  # not out of a function that JAX keeps, where slices are not to be seen
-    mlir.register_lowering(pass_p, _lowered, platform="cpu", cacheable=False)
-except TypeError:  # an older JAX, which keeps none
-    mlir.register_lowering(pass_p, _lowered, platform="cpu")
+for each in ("cpu", "cuda"):
+    rule = partial(_lowered, platform=each)
+    try:  # not out of a function that JAX keeps, where slices are not to be seen
+        mlir.register_lowering(pass_p, rule, platform=each, cacheable=False)
+    except TypeError:  # an older JAX, which keeps none
+        mlir.register_lowering(pass_p, rule, platform=each)
 batching.primitive_batchers[pass_p] = _mapped

@@ -28,7 +28,22 @@ P = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
 M, V = P[:, :3], P[:, 3:]
 STREAM = 7  # of the shim, for a call on JAX's CPU has none
 WORD = ctypes.c_void_p
-LAUNCH = ctypes.CFUNCTYPE(ctypes.c_int, WORD, *[ctypes.c_uint] * 7, WORD, ctypes.POINTER(WORD), WORD)
+
+
+class Config(ctypes.Structure):
+    """CUlaunchConfig."""
+
+    _fields_ = (
+        ("grid", ctypes.c_uint * 3),
+        ("block", ctypes.c_uint * 3),
+        ("shared", ctypes.c_uint),
+        ("stream", WORD),
+        ("attributes", WORD),
+        ("attributes_count", ctypes.c_uint),
+    )
+
+
+LAUNCH = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(Config), WORD, ctypes.POINTER(WORD), WORD)
 SET = ctypes.CFUNCTYPE(ctypes.c_int, WORD, ctypes.c_uint, ctypes.c_size_t, WORD)
 COPY = ctypes.CFUNCTYPE(ctypes.c_int, WORD, WORD, ctypes.c_size_t, WORD)
 FUNCTION = ctypes.CFUNCTYPE(WORD, WORD)
@@ -55,8 +70,11 @@ class Driver:
         self.kernels += cuda_shim.compile([text])
         return f"shim-{len(self.kernels)}-{hashlib.sha256(text.encode()).hexdigest()}", len(self.kernels)
 
-    def launch(self, kernel, x, y, z, i, j, k, shared, stream, arguments, extra):
-        assert (y, z, j, k, shared, stream, extra) == (1, 1, 1, 1, 0, STREAM, None)
+    def launch(self, config, kernel, arguments, extra):
+        given = config[0]
+        (x, *ys), (i, *js) = given.grid, given.block
+        assert (ys, js, given.shared, given.stream, extra) == ([1, 1], [1, 1], 0, STREAM, None)
+        assert (given.attributes, given.attributes_count) == (None, 0)
         kernel = self.kernels[kernel - 1]
         words = np.ctypeslib.as_array((ctypes.c_int64 * (kernel.work_size // 8)).from_address(arguments[0]))
         cuda_shim.launch(kernel, x, i, words.copy())
@@ -74,7 +92,6 @@ class Driver:
 
     def stream_get(self, arguments):
         ctypes.c_int64.from_address(arguments + 24).value = STREAM
-        return None
 
     def called(self, frame):
         """What XLA calls: the handler, with a frame whose function of streams is this one's."""

@@ -1,7 +1,8 @@
 """JAX: agauss's functions, and its distribution as a pytree, for jit, grad, jvp, vmap and sharding.
 
-A Key is a pytree too, once this is imported. On the CPU compiled code calls the Numba loops; elsewhere XLA fuses the
-array-API form (backends/jax/).
+A Key is a pytree too, once this is imported. On the CPU compiled code calls the Numba loops. On a CUDA device it
+launches the CUDA kernels, where CuPy is installed to compile them. Elsewhere XLA fuses the array-API form
+(backends/jax/).
 """
 
 import inspect

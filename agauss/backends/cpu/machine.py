@@ -35,17 +35,6 @@ def named(name, kind, *kinds):
     return kind(*kinds), codegen
 
 
-def at_address(kind, *kinds):
-    """In an intrinsic, the C function of words whose address is the first argument."""
-    c = {types.int64: ir.IntType(64), types.int32: ir.IntType(32)}
-
-    def codegen(context, builder, signature, args):
-        function = ir.FunctionType(c[kind], [c[k] for k in kinds]).as_pointer()
-        return builder.call(builder.inttoptr(args[0], function), args[1:])
-
-    return kind(types.int64, *kinds), codegen
-
-
 @register_jitable
 def word(address):
     return pointer(address, 0)[0]

@@ -96,7 +96,7 @@ SYMBOL = "agauss_xla_kernels"
     HELPER,  # the address of the second function,
     UNKNOWN,  # and of the texts of two errors
     REFUSED,
-    LAUNCH,  # cuLaunchKernel, and two more functions of CUDA's driver
+    LAUNCH,  # cuLaunchKernelEx, and two more functions of CUDA's driver
     SET,  # cuMemsetD32Async
     COPY,  # cuMemcpyDtoDAsync
     COUNT,

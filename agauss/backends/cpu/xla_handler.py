@@ -1,6 +1,7 @@
 """The C function that XLA calls for a pass, and the one that its threads run; knows no JAX and no Gaussian.
 
-On a CUDA device the first one launches a kernel, by the driver's functions. Neither needs Python or the GIL, and any number of threads may be in them.
+On a CUDA device the first one launches a kernel, by the driver's functions. Neither needs Python or the GIL, and any
+number of threads may be in them.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ from numba.extending import intrinsic, register_jitable
 
 from agauss.backends.cpu.descriptor import BFLOAT16, COMPUTE, FLOAT16, NOISE
 from agauss.backends.cpu.halves import write
-from agauss.backends.cpu.machine import at_address, half_word, named, put, stack, word
+from agauss.backends.cpu.machine import half_word, named, put, stack, word
 from agauss.backends.cpu.memory import call, pointer
 from agauss.backends.cpu.xla_frame import (
     ADDRESS,
@@ -235,18 +236,14 @@ def run_on_threads(api, context, kernel, d, tasks):
 
 
 @intrinsic
-def launch_kernel(typing_context, function, kernel, x, y, z, i, j, k, shared, stream, arguments, extra):
-    return at_address(types.int32, types.int64, *[types.int32] * 7, *[types.int64] * 3)
+def call_driver(typing_context, function, a, b, c, d):
+    """The status of one of the driver's functions, which is 0 where it succeeds. A word does for an int."""
 
+    def codegen(context, builder, signature, args):
+        of = ir.FunctionType(ir.IntType(32), [ir.IntType(64)] * 4)
+        return builder.call(builder.inttoptr(args[0], of.as_pointer()), args[1:])
 
-@intrinsic
-def set_words(typing_context, function, address, value, count, stream):
-    return at_address(types.int32, types.int64, types.int32, types.int64, types.int64)
-
-
-@intrinsic
-def copy_bytes(typing_context, function, to, source, size, stream):
-    return at_address(types.int32, *[types.int64] * 4)
+    return types.int32(*[types.int64] * 5), codegen
 
 
 @register_jitable
@@ -261,16 +258,28 @@ def stream_of(api, context):
 
 @register_jitable
 def launch(kernel, blocks, threads, d, stream):
-    """Launch a kernel of the words at an address, which the driver copies, and return its status."""
-    arguments, one, none = stack(1), np.int32(1), np.int32(0)
+    """Launch a kernel of the words at an address, which the driver copies, and return the status."""
+    arguments, config, upper = stack(1), stack(7), 1 << 32
     put(arguments, d)
-    function, x, i = word(table() + 8 * LAUNCH), np.int32(blocks), np.int32(threads)
-    return launch_kernel(function, kernel, x, one, one, i, one, one, none, stream, arguments, 0)
+    # CUlaunchConfig: the grid's and the block's extents, each half a word; shared memory, the stream, no attributes.
+    put(config, blocks + upper)
+    put(config + 8, 1 + threads * upper)
+    put(config + 16, 1 + upper)
+    put(config + 24, 0)
+    put(config + 32, stream)
+    put(config + 40, 0)
+    put(config + 48, 0)
+    return call_driver(word(table() + 8 * LAUNCH), config, kernel, arguments, 0)
 
 
 @register_jitable
 def set_to_zero(counter, stream):
-    return set_words(word(table() + 8 * SET), counter, np.int32(0), 1, stream)
+    return call_driver(word(table() + 8 * SET), counter, 0, 1, stream)
+
+
+@register_jitable
+def copy_word(to, source, stream):
+    return call_driver(word(table() + 8 * COPY), to, source, 8, stream)
 
 
 # The handler
@@ -356,7 +365,7 @@ def make_handler(name):
         if w[KERNEL] == 0:
             source, sink = word(word(arguments) + BUFFER_DATA), word(word(results) + BUFFER_DATA)
             if w[BLOCKS]:
-                if copy_bytes(word(table() + 8 * COPY), sink, source, 8, stream):
+                if copy_word(sink, source, stream):
                     return failed(api, REFUSED)
             else:
                 put(sink, word(source))

@@ -1,25 +1,21 @@
-"""Kernels by CUDA's driver alone, for a program that launches them itself; needs a driver, but neither CuPy's arrays nor
-a device of its own."""
+"""Kernels for a program that launches them itself, by CUDA's driver alone; knows no arrays."""
 
 import ctypes
-import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from agauss.backends.cuda.source import ENTRY
 
-LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-
 
 @lru_cache
-def library() -> Any:
-    return ctypes.CDLL(LIBRARY)
+def _library() -> Any:
+    return ctypes.CDLL("libcuda.so.1")  # Linux's, as JAX's CUDA devices are
 
 
 def address_of(name: str) -> int:
     """The address of one of the driver's functions."""
-    return int(ctypes.cast(getattr(library(), name), ctypes.c_void_p).value or 0)
+    return int(ctypes.cast(getattr(_library(), name), ctypes.c_void_p).value or 0)
 
 
 def loaded(cubin: Path) -> int:
@@ -32,6 +28,6 @@ def loaded(cubin: Path) -> int:
 
 
 def _check(name: str, *args: Any) -> None:
-    status = getattr(library(), name)(*args)
+    status = getattr(_library(), name)(*args)
     if status:
         raise RuntimeError(f"CUDA's driver refuses to load a kernel of agauss: {name} returns {status}")

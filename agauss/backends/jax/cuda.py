@@ -15,7 +15,7 @@ from agauss.backends.protocol import Pass
 
 def echo() -> np.ndarray:
     """The attribute of a call that copies the first 64 bits of its argument to its result."""
-    xla.on_devices(*map(driver.address_of, ("cuLaunchKernel", "cuMemsetD32Async", "cuMemcpyDtoDAsync_v2")))
+    xla.on_devices(*map(driver.address_of, ("cuLaunchKernelEx", "cuMemsetD32Async", "cuMemcpyDtoDAsync_v2")))
     _device()
     return xla.written({frame.BLOCKS: 1}, [], [], ())
 

@@ -108,6 +108,16 @@ def test_without_a_device_there_is_no_kernel():
     assert primitive.registered("cuda") == (jax.default_backend() == "gpu")
 
 
+def test_where_no_kernel_can_be_compiled_there_is_no_call(monkeypatch):
+    """So that the form is taken, and no user of JAX alone sees an error."""
+    monkeypatch.setattr(cuda, "_device", lambda: (60, 2))
+    monkeypatch.setattr(cuda.driver, "address_of", lambda name: 1)
+    with pytest.raises(RuntimeError, match="compute capability 7.0 or higher"):
+        cuda.echo()
+    monkeypatch.setattr(cuda, "_device", lambda: (90, 2))
+    assert cuda.echo()[xla_frame.BLOCKS] == 1
+
+
 @pytest.fixture(scope="module", params=["shim", pytest.param("gpu", marks=pytest.mark.gpu)])
 def device(request):
     """The shim's driver, with which JAX's CPU has been made a CUDA device; None for a GPU."""

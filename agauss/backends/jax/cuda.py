@@ -14,9 +14,10 @@ from agauss.backends.protocol import Pass
 
 
 def echo() -> np.ndarray:
-    """The attribute of a call that copies the first 64 bits of its argument to its result."""
+    """The attribute of a call that copies the first 64 bits of its argument to its result. An error says what lacks."""
+    capability, _ = _device()
+    source.architecture(capability)
     xla.on_devices(*map(driver.address_of, ("cuLaunchKernelEx", "cuMemsetD32Async", "cuMemcpyDtoDAsync_v2")))
-    _device()
     return xla.written({frame.BLOCKS: 1}, [], [], ())
 
 

@@ -124,35 +124,24 @@ def torch_peer(work: str, a: common.Inputs, compiled: bool = False) -> Timed:
     return Timed(peers.torch_form(work, a, compiled), clock)
 
 
-ARRAYS = ("parameters", "x", "d_z", "d_kl", "parameters2")
-
-
-def jax_arrays(a: common.Inputs) -> tuple[Any, dict[str, Any]]:
-    """JAX, and arrays of its own, of the same sizes."""
+def jax_peer(work: str, a: common.Inputs, ours: bool = False) -> Timed:
+    """JAX on arrays of its own, of the same sizes; agauss's functions in what it compiles, or its own way."""
     jax = peers.configured_jax()
     if a.xp is not np and jax.devices()[0].platform != "gpu":
         raise RuntimeError("this JAX finds no GPU")
-    own = {name: getattr(a, name) for name in ARRAYS}
-    return jax, {name: jax.random.normal(jax.random.key(7), v.shape, v.dtype) for name, v in own.items()}
+    key = jax.random.key(7)
+    own = (jax.random.normal(key, v.shape, v.dtype) for v in (a.parameters, a.x, a.d_z, a.d_kl))
 
+    def of_ours(work: str) -> peers.Form:
+        def form(p: Any, x: Any, _: Any) -> Any:
+            inputs = common.Inputs(jax.numpy, p, p, fills=False)
+            inputs.x = x
+            return common.OURS[work](inputs)
 
-def jax_peer(work: str, a: common.Inputs) -> Timed:
-    """JAX's way."""
-    jax, own = jax_arrays(a)
-    return Timed(peers.jax_form(work, *map(own.get, ARRAYS[:4])), WallClock(jax.block_until_ready))
+        return form
 
-
-def ours_in_jax(work: str, a: common.Inputs) -> Timed:
-    """agauss's functions, of JAX's arrays and in what it compiles."""
-    jax, own = jax_arrays(a)
-
-    @jax.jit
-    def compiled(own: dict[str, Any]) -> Any:
-        inputs = common.Inputs(jax.numpy, own["parameters"], own["parameters2"], fills=False)
-        vars(inputs).update(own)
-        return common.OURS[work](inputs)
-
-    return Timed(lambda: compiled(own), WallClock(jax.block_until_ready))
+    call = peers.jax_form(work, *own, of_ours if ours else None)
+    return Timed(call, WallClock(jax.block_until_ready))
 
 
 # The slowest to get ready comes last: there the time may run out.
@@ -160,7 +149,7 @@ PEERS = [
     Peer("CuPy expression", expression, FORWARD),
     Peer("torch eager", torch_peer, FORWARD + BACKWARD),
     Peer("jax.jit", jax_peer, FORWARD + BACKWARD),
-    Peer("agauss in jax.jit", ours_in_jax, FORWARD + BACKWARD),
+    Peer("agauss in jax.jit", partial(jax_peer, ours=True), FORWARD + BACKWARD),
     Peer("torch.compile", partial(torch_peer, compiled=True), FORWARD + BACKWARD),
     Peer("cupy.fuse", partial(expression, fused=True), FORWARD),
     Peer("array-API form", array_api, FORWARD + BACKWARD),

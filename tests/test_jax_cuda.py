@@ -210,10 +210,20 @@ def test_slices_are_read_where_they_lie(device):
 def test_keys_and_ids_may_be_traced_and_mapped(device):
     keys = jax.random.split(jax.random.key(0), 5)
     each = jax.vmap(lambda m, key: agj.sample(m, 0.0, rng=key))
-    for means in (P[:, :4, :4], M):  # of 64 bytes, and of 84, so that not each begins at a multiple of 16
-        want = np.stack([ag.sample(m, 0.0, rng=agj.key_of(key)) for m, key in zip(means, keys, strict=True)])
-        assert launches(each, means, keys) == 1
-        assert_same(jax.jit(each)(means, keys), want)
+    own = [agj.key_of(key) for key in keys]
+    # Each of 64 bytes, and of 84, so that not each begins at a multiple of 16; numbers; and one for all keys.
+    for means in (P[:, :4, :4], M, M[:, 0, 0], M[:1]):
+        here = own[: len(means)]
+        want = np.stack([ag.sample(m, 0.0, rng=key) for m, key in zip(means, here, strict=True)])
+        assert launches(each, means, keys[: len(means)]) == 1
+        assert_same(jax.jit(each)(means, keys[: len(means)]), want)
+    both = jax.vmap(lambda p, key: agj.sample_and_kl(p, rng=key))
+    wanted = [ag.sample_and_kl(p[None], rng=key) for p, key in zip(P, own, strict=True)]
+    assert_same(jax.jit(both)(P[:, None], keys), [np.stack(values) for values in zip(*wanted, strict=True)])
+    nested = jax.vmap(jax.vmap(lambda v, key: agj.sample(0.0, v, rng=key), (0, None)), (None, 0))
+    wanted = np.stack([np.stack([ag.sample(0.0 * v, v, rng=key) for v in V]) for key in own])
+    assert launches(nested, V, keys) == 1
+    assert_same(jax.jit(nested)(V, keys), wanted)
     words = np.stack([np.arange(5), np.arange(5)], axis=1).astype(np.uint32)
     ids = np.arange(5, dtype=np.uint64) * np.uint64(2**32 + 1)
     assert_same(jax.jit(lambda m, i: agj.sample(m, 0.0, rng=7, index=i))(M, words), ag.sample(M, 0.0, rng=7, index=ids))

@@ -16,6 +16,8 @@ import numpy as np
 from . import common
 from .common import Call, Inputs, imported
 
+Form = Callable[[Any, Any, Any], Any]  # work as a function of (parameters, x, key)
+
 
 def kl_term(m: Any, mean: Any, logvar: Any) -> Any:
     logvar = m.clip(logvar, -30.0, 20.0)
@@ -32,8 +34,10 @@ def sample_term(m: Any, mean: Any, logvar: Any, noise: Any) -> Any:
     return mean + m.exp(0.5 * m.clip(logvar, -30.0, 20.0)) * noise
 
 
-def forward(work: str, m: Any, noise: Callable[[Any, Any], Any], fuse: Callable[[Any], Any] = lambda term: term) -> Any:
-    """The work as a function of (parameters, x, key); `fuse` makes one kernel of a term, where the library can."""
+def forward(
+    work: str, m: Any, noise: Callable[[Any, Any], Any], fuse: Callable[[Any], Any] = lambda term: term
+) -> Form:
+    """The work's form; `fuse` makes one kernel of a term, where the library can."""
     kl_of, nll_of, sample_of = (fuse(partial(term, m)) for term in (kl_term, nll_term, sample_term))
 
     def kl(p: Any, x: Any, key: Any) -> Any:
@@ -132,8 +136,8 @@ def torch_form(work: str, a: Inputs, compiled: bool = False) -> Call:
     return lambda: pulled(values, True)
 
 
-def jax_form(work: str, p: Any, x: Any, d_z: Any, d_kl: Any) -> Call:
-    """Under jit; a call returns before it is done."""
+def jax_form(work: str, p: Any, x: Any, d_z: Any, d_kl: Any, forms: Callable[[str], Form] | None = None) -> Call:
+    """Under jit; a call returns before it is done. `forms` has the forward of a piece of work, if not JAX's own."""
     jax = configured_jax()
     key = jax.random.key(7)
 
@@ -145,7 +149,7 @@ def jax_form(work: str, p: Any, x: Any, d_z: Any, d_kl: Any) -> Call:
         return lambda: compiled(x, key)
     step = work == "forward and backward"
     of = "sample and kl" if step else work.removesuffix(" vjp")
-    f = forward(of, jax.numpy, noise)
+    f = forms(of) if forms else forward(of, jax.numpy, noise)
     if of == work:
         plain = jax.jit(f)
         return lambda: plain(p, x, key)

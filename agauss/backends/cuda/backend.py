@@ -206,11 +206,11 @@ class Planned:
         return False
 
 
-def _of_noise(noise: Noise | None, shape: Shape) -> tuple[tuple[Shape, int] | None, bool]:
-    """Where the noise lies in its linear index, and whether sample ids come with it."""
+def _of_noise(noise: Noise | None, shape: Shape) -> tuple[tuple[Shape, int] | None, str]:
+    """Where the noise lies in its linear index, and what places along the first axis choose."""
     if noise is None:
-        return None, False
-    return (noise.strides or row_major(shape), noise.start % MOST_NORMALS), noise.index is not None
+        return None, ""
+    return (noise.strides or row_major(shape), noise.start % MOST_NORMALS), "" if noise.index is None else "ids"
 
 
 def _new(shape: Shape, dtype: Any) -> Form:
@@ -225,11 +225,12 @@ def prepare(
     sources: tuple[Form, ...],
     sinks: tuple[Form | None, ...],
     place: tuple[Shape, int] | None,
-    indexed: bool,
+    chosen: str = "",
     pointed: bool = False,
 ) -> Launch:
     """The kernel and its words. `place` says where the noise lies in its linear index, by each axis's steps and by how
-    far off a block it begins; None where there is no noise. `pointed`: the key's words will be addresses of them."""
+    far off a block it begins; None where there is no noise. `chosen` is "ids" or "keys" where places along the first
+    axis choose these. `pointed`: the words of keys will be their addresses."""
     shape, axes, bounds = work.shape, work.axes, work.bounds
     kept = tuple([n for axis, n in enumerate(shape) if axes is None or axis not in axes])
     if 0 in shape:
@@ -247,7 +248,7 @@ def prepare(
     by_array += [linear if f is None else in_elements(f[0], f[1], ITEMSIZE[f[2]], ndim) for f in sinks]
 
     def dimensions(axes: Sequence[int]) -> tuple[list[int], list[Shape], int]:
-        batch = axes.index(0) if indexed and 0 in axes else -1
+        batch = axes.index(0) if chosen and 0 in axes else -1
         found = coalesce([shape[axis] for axis in axes], [tuple(s[axis] for s in by_array) for axis in axes], batch)
         return found if found[0] else ([1], [(0,) * len(by_array)], -1)
 
@@ -329,7 +330,7 @@ def prepare(
         packed,
         next((k for k in adjacent if k < noise_at), -1) if not whole else -1,
         noise_step,
-        batch if indexed else -1,
+        batch if chosen else -1,
         tuple([kind for _, kind, _, _ in bounds]),
         _two([position for position, _, _, _ in bounds]),
         _two([position - work.cotangents for position, _, _, _ in bounds]) if work.cotangents else (-1, -1),
@@ -337,6 +338,7 @@ def prepare(
         "float32" if work.total is None else np.dtype(work.total).name,
         is_calm(work.term, work.bounds),
         pointed,
+        chosen == "keys",
     )
     none = [0] * (2 - len(bounds))
     lows = [_bits(low, real) for _, _, low, _ in bounds] + none

@@ -64,11 +64,12 @@ __device__ __forceinline__ float real_of(long long bits, float) { return __int_a
 __device__ __forceinline__ double real_of(long long bits, double) { return __longlong_as_double(bits); }
 
 // Where column `begin` of a row is in each array of step 1, where the row itself begins in the others, and which element
-// of the noise is there, likewise. Columns are counted from `begin`, so that an int will do.
+// of the noise is there, likewise, and of which key. Columns are counted from `begin`, so that an int will do.
 template <class S> struct Row {
     long long begin;
     char* at[Work<S>::arrays_count];
     Long element;
+    long long key;  // which of several
 };
 
 template <class S> __device__ __forceinline__ long long sample_id(const Work<S>& w, int axis, long long place) {
@@ -93,9 +94,11 @@ __device__ __forceinline__ Row<S> row_at(const Work<S>& w, long long number, lon
     long long offsets[] = {(S::template step<k>() == 1 ? begin : 0)...};
     row.begin = begin;
     row.element = S::noise_step == 1 ? begin : 0;
+    row.key = 0;
     if constexpr (S::noisy) row.element += w.arrays[S::Inputs::count].address;
     unravel<0, S::outer - 1>(w, number, [&](int axis, long long place) {
         ((offsets[k] += place * w.arrays[k].strides[axis]), ...);
+        if (S::keyed && axis == S::batch) row.key = place;
         if constexpr (S::noisy) row.element += sample_id<S>(w, axis, place) * w.arrays[S::Inputs::count].strides[axis];
     });
     ((row.at[k] = (char*)w.arrays[k].address + offsets[k] * S::template size<k>()), ...);
@@ -174,15 +177,18 @@ __device__ __forceinline__ void store(
 
 template <class S> constexpr int PER_BLOCK = sizeof(typename S::Real) == 4 ? 4 : 2;  // normals
 
-// A word of the key, which is in device memory where S::pointed.
-template <class S> __device__ __forceinline__ Word key_word(long long given) {
-    if constexpr (S::pointed) return __ldg((const Word*)given);
+// A word of a key; where S::pointed, what is given is the address of those of all keys.
+template <class S> __device__ __forceinline__ Word key_word(long long given, long long key) {
+    if constexpr (S::pointed) return __ldg((const Word*)given + (S::keyed ? key : 0));
     return Word(given);
 }
 
-template <class S> __device__ __forceinline__ void normals_of_block(typename S::Real* x, const Work<S>& w, Long block) {
+template <class S>
+__device__ __forceinline__ void normals_of_block(
+    typename S::Real* x, const Work<S>& w, Long block, long long key) {
     using Real = typename S::Real;
-    Word seed_low = key_word<S>(w.seed_low), seed_high = key_word<S>(w.seed_high), stream = key_word<S>(w.stream);
+    Word seed_low = key_word<S>(w.seed_low, key), seed_high = key_word<S>(w.seed_high, key);
+    Word stream = key_word<S>(w.stream, key);
     auto words = philox(Word(block), Word(block >> 32), Word(w.draw), stream, seed_low, seed_high);
     if constexpr (sizeof(Real) == 4) {
         auto n = normals32(words, Real(0));
@@ -212,12 +218,12 @@ __device__ __forceinline__ void noise_at(
         int head = element % per_block;
         typename S::Real made[S::vector + per_block];
 #pragma unroll
-        for (int b = 0; b < S::vector; b += per_block) normals_of_block(made + b, w, block++);
+        for (int b = 0; b < S::vector; b += per_block) normals_of_block(made + b, w, block++, row.key);
         if (S::whole || head == 0) {
 #pragma unroll
             for (int i = 0; i < S::vector; ++i) x[i] = made[i];
         } else {
-            normals_of_block(made + S::vector, w, block);
+            normals_of_block(made + S::vector, w, block, row.key);
 #pragma unroll
             for (int i = 0; i < S::vector; ++i) {
                 typename S::Real near[per_block];
@@ -231,11 +237,13 @@ __device__ __forceinline__ void noise_at(
         for (int i = 0; i < S::vector; ++i) {
             if (i < first || i >= last) continue;
             Long element = row.element;
+            long long key = row.key;
             unravel<S::outer, S::rank - 1>(w, row.begin + column + i, [&](int axis, long long place) {
+                if (S::keyed && axis == S::batch) key = place;
                 element += sample_id<S>(w, axis, place) * w.arrays[S::Inputs::count].strides[axis];
             });
             typename S::Real made[per_block];
-            normals_of_block(made, w, element / per_block);
+            normals_of_block(made, w, element / per_block, key);
             auto found = pick(made, element % per_block);
 #pragma unroll
             for (int j = 0; j < S::vector; ++j) x[j] = j == i ? found : x[j];

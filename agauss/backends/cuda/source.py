@@ -53,14 +53,15 @@ class Spec(NamedTuple):
     packed: bool = False
     aligned: int = -1
     noise_step: int = 0  # 0: no noise
-    batch: int = -1  # the dimension whose places are looked up among the sample ids; -1: none is
+    batch: int = -1  # the dimension whose places choose a sample id, or a key; -1: none does
     kinds: tuple[str, ...] = ()
     bounded: tuple[int, int] = (-1, -1)
     chained: tuple[int, int] = (-1, -1)
     summed: int = -1
     total: str = "float32"  # the dtype of the sums
     calm: bool = False  # whether the terms can do with calm.cuh
-    pointed: bool = False  # whether the words of the key are addresses of words in device memory
+    pointed: bool = False  # whether the words of the key are addresses of words in device memory,
+    keyed: bool = False  # and whether there are several keys
 
 
 # The first fields of struct Work, the words that a kernel is passed. Bounds, extents and arrays follow.
@@ -140,8 +141,8 @@ struct Spec {{
     using Total = {STORAGE[spec.total]};
     static constexpr int outer = {spec.outer}, rank = {spec.rank}, vector = {spec.vector}, aligned = {spec.aligned};
     static constexpr bool whole = {int(spec.whole)}, packed = {int(spec.packed)};
-    static constexpr bool noisy = {int(spec.noise_step > 0)}, indexed = {int(spec.batch >= 0)};
-    static constexpr bool pointed = {int(spec.pointed)};
+    static constexpr bool noisy = {int(spec.noise_step > 0)}, indexed = {int(spec.batch >= 0 and not spec.keyed)};
+    static constexpr bool pointed = {int(spec.pointed)}, keyed = {int(spec.keyed)};
     static constexpr int noise_step = {spec.noise_step}, batch = {spec.batch};
     static constexpr int bounded0 = {spec.bounded[0]}, bounded1 = {spec.bounded[1]};
     static constexpr int chained0 = {spec.chained[0]}, chained1 = {spec.chained[1]}, summed = {spec.summed};

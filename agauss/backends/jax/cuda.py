@@ -10,7 +10,7 @@ from agauss.backends.cpu import xla
 from agauss.backends.cpu import xla_frame as frame
 from agauss.backends.cpu.xla import Array, Words
 from agauss.backends.cuda import backend, driver, source
-from agauss.backends.protocol import Pass
+from agauss.backends.protocol import Pass, Shape
 
 
 def echo() -> np.ndarray:
@@ -30,10 +30,18 @@ def attribute(
     turns: int,
 ) -> tuple[np.ndarray, int] | None:
     """A call's attribute, and the words of one more result that it needs; None where there is nothing for a kernel."""
-    place = None if noise is None else (noise.strides, noise.start % backend.MOST_NORMALS)
-    forms = tuple(map(_form, sources)), tuple([None if a is None else _form(a) for a in sinks])
-    indexed, pointed = noise is not None and noise.ids is not None, noise is not None
-    launch = backend.prepare(work, *forms, place, indexed, pointed)
+    place, chosen = None, ""
+    if noise is not None:
+        strides, chosen = noise.strides, "ids" if noise.ids else ""
+        if turns > 1:  # turns are one more axis, whose places choose a key
+            if noise.ids:
+                return None
+            axes = None if work.axes is None else tuple([axis + 1 for axis in work.axes])
+            work, strides, chosen = work._replace(shape=(turns, *work.shape), axes=axes), (0, *strides), "keys"
+        place = strides, noise.start % backend.MOST_NORMALS
+    inputs = tuple([_form(a, work.shape, turns) for a in sources])
+    outputs = tuple([None if a is None else _form(a, work.shape, turns) for a in sinks])
+    launch = backend.prepare(work, inputs, outputs, place, chosen, noise is not None)
     if launch.tasks == 0 or len(launch.template) > frame.MOST_WORDS:
         return None
     template, slots = launch.template.copy(), iter(launch.addresses)
@@ -46,7 +54,7 @@ def attribute(
             read.append(noise.ids.words(backend.INDEX))
     made = [a.words(slot) for a, slot in zip([a for a in sinks if a is not None], slots, strict=True)]
     capability, processors = _device()
-    head = {frame.KERNEL: xla.digest(*_kernel(launch.spec, capability)), frame.TURNS: turns}
+    head = {frame.KERNEL: xla.digest(*_kernel(launch.spec, capability)), frame.TURNS: 1}
     head |= {frame.BLOCKS: launch.blocks(processors), frame.THREADS: launch.threads}
     if total is None:
         return xla.written(head, read, made, template), 0
@@ -59,9 +67,13 @@ def attribute(
     return xla.written(head, read, made, template), 2 * (launch.partials + 1)
 
 
-def _form(a: Array) -> backend.Form:
-    """XLA's own buffers are aligned; the array is, where it begins and each turn's steps are whole vectors."""
-    return a.shape, a.strides, a.dtype.name, (a.offset | a.step) % backend.ALIGNED
+def _form(a: Array, whole: Shape, turns: int) -> backend.Form:
+    """The form of an array with its turns, in a pass of a shape. XLA's own buffers are aligned."""
+    shape, strides = a.shape, a.strides
+    if turns > 1 and a.step:
+        between = len(whole) - 1 - len(shape)
+        shape, strides = (turns, *(1,) * between, *shape), (a.step, *(0,) * between, *strides)
+    return shape, strides, a.dtype.name, a.offset % backend.ALIGNED
 
 
 @lru_cache

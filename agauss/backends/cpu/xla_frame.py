@@ -60,8 +60,8 @@ VERSION = 0, 3
 METADATA_EXTENSION = 1
 FAILED_PRECONDITION = 9
 
-# The call's one attribute, a vector of int64: a head, six numbers for each array, and the descriptor, which is a CUDA
-# kernel's struct Work on such a device. The six:
+# The call's one attribute, a vector of int64: a head, six numbers for each array, and the descriptor, which on a CUDA
+# device is a kernel's struct Work. The six:
 # - `slot`, where in the descriptor the array's address goes, or the word in it; -1 is nowhere;
 # - `kind`, which of the two it is;
 # - `number`, of the argument or the result that it lies in;
@@ -69,8 +69,8 @@ FAILED_PRECONDITION = 9
 # - `step`, in bytes, from where one turn's begins to where the next one's does;
 # - `fresh`, the bytes of the result that begins there, if it is one.
 (
-    KERNEL,  # the digest that the walk is known by, or 0 to copy the first argument's first word
-    TURNS,  # how often the kernel is run, each time on the next part of the buffers
+    KERNEL,  # the digest that the walk or the device's kernel is known by, or 0 to copy the first argument's first word
+    TURNS,  # how often it is run, each time on the next part of the buffers; once on a device
     SOURCES,  # arrays that are read, and after them
     SINKS,  # those that are written
     # On a CUDA device:

@@ -397,7 +397,7 @@ def make_handler(name):
                 if slot >= 0:
                     d[slot] = last if kind == ADDRESS else np.int64(pointer(last, np.uint32(0))[0])
             if w[BLOCKS]:
-                if turn == 0 and w[COUNTER] and set_to_zero(d[w[COUNTER]], stream):
+                if w[COUNTER] and set_to_zero(d[w[COUNTER]], stream):
                     return failed(api, REFUSED)
                 if launch(kernel, w[BLOCKS], w[THREADS], descriptor, stream):
                     return failed(api, REFUSED)

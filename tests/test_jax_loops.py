@@ -1,5 +1,6 @@
 """JAX on the CPU: compiled code calls the Numba loops itself, and gets NumPy's bits, mapped, differentiated or cut."""
 
+import gc
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from jax_calls import D
 
 import agauss as ag
 from agauss.backends.cpu import descriptor, xla, xla_frame
-from agauss.backends.jax import primitive
+from agauss.backends.jax import backend, primitive
 from agauss.integrations import jax as agj
 
 P = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
@@ -110,6 +111,11 @@ def test_where_xla_does_not_take_the_handler_there_is_the_form(monkeypatch, faul
     assert primitive.registered("cpu")
 
 
+def test_where_the_table_of_kernels_is_full_there_is_the_form(monkeypatch):
+    monkeypatch.setattr(xla, "_MOST_KERNELS", int(xla._table[xla_frame.COUNT]))
+    assert calls(lambda m, v: agj.kl(m, v), M, V)[0] == 0
+
+
 def test_what_is_exported_has_no_call():
     """It may be run by another program."""
     exported = jax.export.export(jax.jit(lambda m, v: agj.kl(m, v)))(M, V)
@@ -186,6 +192,18 @@ def test_vmap_is_one_call_with_numpys_bits():
         assert_same(jax.jit(function)(*args), np.stack(want))
 
 
+def test_vmap_over_nothing_keeps_its_axis(way):
+    none, some, zeros = jax.random.split(jax.random.key(0), 3)[:0], jax.random.split(jax.random.key(0), 2), jnp.zeros(4)
+    draw = lambda m, key: agj.sample(m, 0.0, rng=key)  # noqa: E731
+    assert jax.vmap(draw, (None, 0))(zeros, none).shape == (0, 4)
+    assert jax.vmap(jax.vmap(draw, (None, 0)), (0, None))(jnp.zeros((2, 4)), none).shape == (2, 0, 4)
+    assert jax.vmap(jax.vmap(draw, (None, 0)), (0, None))(jnp.zeros((0, 4)), some).shape == (0, 2, 4)
+    by_id = jax.vmap(lambda m: agj.sample_and_kl(m, rng=1, index=jnp.arange(2)))
+    assert [x.shape for x in jax.jit(by_id)(jnp.zeros((0, 2, 4)))] == [(0, 2, 2), (0, 2)]
+    gradient = jax.vmap(jax.grad(lambda p, key: agj.sample_and_kl(p, rng=key)[1].sum()))
+    assert gradient(jnp.zeros((0, 2, 4)), none).shape == (0, 2, 4)
+
+
 def test_gradients_of_what_is_mapped_have_numpys_bits():
     keys = jax.random.split(jax.random.key(0), 5)
     each = jax.jit(jax.vmap(jax.grad(lambda p, key: agj.sample_and_kl(p, axis=0, rng=key)[0].sum())))(P, keys)
@@ -256,3 +274,17 @@ def test_one_program_serves_all_seeds():
     for seed in (1, 2**40, ag.random.Key(5, 3)):
         assert_same(agj.sample(given, given, rng=seed), ag.sample(M, M, rng=seed))
     assert primitive.compiled.cache_info().misses == before
+
+
+def test_halves_along_different_axes_are_no_pair():
+    p = np.array([[1, 2], [3, 4]], np.float32)
+    by_row, by_column = jax.jit(lambda p: (D(p, axis=0, bounds=None).mean, D(p, axis=1, bounds=None).logvar))(p)
+    both = jax.jit(lambda p: agj.kl(D(p, axis=0, bounds=None).mean, D(p, axis=1, bounds=None).logvar, axis=()))
+    assert_same(both(p), ag.kl(np.asarray(by_row), np.asarray(by_column), axis=()))
+
+
+def test_halves_of_nothing_keep_no_tracer():
+    with jax.checking_leaks():
+        jax.jit(lambda p: D(p).kl())(np.zeros((2, 0, 3), np.float32))
+    gc.collect()
+    assert not backend._halves

@@ -110,9 +110,14 @@ def _compiled(name: str, key: str) -> Any:
     return getattr(xla_handler, f"make_{name}")(key)
 
 
-def on_devices(launch: int, set_words: int, copy_bytes: int) -> None:
+def on_devices(launch: int, set_words: int) -> None:
     """Tell the handler the addresses of the functions of CUDA's driver."""
-    _table[frame.LAUNCH], _table[frame.SET], _table[frame.COPY] = launch, set_words, copy_bytes
+    _table[frame.LAUNCH], _table[frame.SET] = launch, set_words
+
+
+def has_room() -> bool:
+    """Whether the table can take the functions of one more call."""
+    return bool(_table[frame.COUNT] + 3 <= _MOST_KERNELS)
 
 
 def echo() -> np.ndarray:
@@ -143,7 +148,7 @@ def attribute(
     strides = None if noise is None else noise.strides
     indexed = noise is not None and noise.ids is not None
     loop = backend.prepare(work, tuple([a.form for a in sources]), outs, strides, indexed, False)
-    if loop is None or loop.kernel is None or len(loop.template) > frame.MOST_WORDS:
+    if loop is None or loop.kernel is None or len(loop.template) > frame.MOST_WORDS or not has_room():
         return None
     template, slot = loop.template.copy(), loop.first_slot
     for place, function in loop.called.items():

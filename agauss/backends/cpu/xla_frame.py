@@ -96,12 +96,11 @@ SYMBOL = "agauss_xla_kernels"
     HELPER,  # the address of the second function,
     UNKNOWN,  # and of the texts of two errors
     REFUSED,
-    LAUNCH,  # cuLaunchKernelEx, and two more functions of CUDA's driver
-    SET,  # cuMemsetD32Async
-    COPY,  # cuMemcpyDtoDAsync
+    LAUNCH,  # and of cuLaunchKernelEx and
+    SET,  # cuMemsetD32Async of CUDA's driver
     COUNT,
     FIRST,  # of so many pairs of a digest and an address
-) = range(8)
+) = range(7)
 
 # The state of a pass that several threads share, on the heap: a thread may come when all is done.
 NEXT, DONE, USERS, OF_KERNEL, OF_DESCRIPTOR, OF_TASKS, PARTS, STATE = range(8)

@@ -27,7 +27,6 @@ from agauss.backends.cpu.xla_frame import (
     ATTRS_ATTRS,
     BLOCKS,
     BUFFER_DATA,
-    COPY,
     COUNT,
     COUNTER,
     DONE,
@@ -277,11 +276,6 @@ def set_to_zero(counter, stream):
     return call_driver(word(table() + 8 * SET), counter, 0, 1, stream)
 
 
-@register_jitable
-def copy_word(to, source, stream):
-    return call_driver(word(table() + 8 * COPY), to, source, 8, stream)
-
-
 # The handler
 
 
@@ -359,20 +353,15 @@ def make_handler(name):
         attribute = word(word(frame + FRAME_ATTRS + ATTRS_ATTRS))
         w = pointer(word(attribute + ARRAY_DATA), 0)
         api, context = word(frame + FRAME_API), word(frame + FRAME_CONTEXT)
-        stream = stream_of(api, context) if w[BLOCKS] else 0
-        if w[BLOCKS] and stream == 0:
-            return failed(api, REFUSED)
         if w[KERNEL] == 0:
-            source, sink = word(word(arguments) + BUFFER_DATA), word(word(results) + BUFFER_DATA)
-            if w[BLOCKS]:
-                if copy_word(sink, source, stream):
-                    return failed(api, REFUSED)
-            else:
-                put(sink, word(source))
+            put(word(word(results) + BUFFER_DATA), word(word(word(arguments) + BUFFER_DATA)))
             return 0
         kernel = kernel_of(w[KERNEL])
         if kernel == 0:
             return failed(api, UNKNOWN)
+        stream = stream_of(api, context) if w[BLOCKS] else 0
+        if w[BLOCKS] and stream == 0:
+            return failed(api, REFUSED)
         sources, arrays = w[SOURCES], w[SOURCES] + w[SINKS]
         template = HEAD + PER_ARRAY * arrays
         descriptor = stack(MOST_WORDS)

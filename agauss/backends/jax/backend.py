@@ -50,6 +50,8 @@ def halves(whole: Array, first: Any, second: Any, axis: int) -> tuple[Array, Arr
     if isinstance(whole, jax.core.Tracer):
         from_end = axis if axis < 0 else axis - whole.ndim
         for place, half in enumerate(pair):
+            if half is whole:  # of no elements
+                continue
             _halves[id(half)] = _Half(weakref.ref(half, partial(_forget, id(half))), whole, from_end, place)
     return pair
 
@@ -80,8 +82,8 @@ class _Half(NamedTuple):
 _halves: dict[int, _Half] = {}  # by their ids, for tracers are not hashed
 
 
-def _forget(half: int, _: Any) -> None:
-    del _halves[half]
+def _forget(half: int, _: Any, halves: dict[int, _Half] = _halves) -> None:  # which outlives the module
+    halves.pop(half, None)
 
 
 def _with_wholes(arrays: Sequence[Any]) -> tuple[list[Any], tuple[int | None, ...]]:
@@ -91,7 +93,8 @@ def _with_wholes(arrays: Sequence[Any]) -> tuple[list[Any], tuple[int | None, ..
     before = None
     for a in arrays:
         half = _halves.get(id(a))
-        if half and before and half.whole is before.whole and (before.place, half.place) == (0, 1):
+        own = half and before and half.whole is before.whole and half.axis == before.axis
+        if own and (before.place, half.place) == (0, 1):
             operands[-1], split[-1], before = half.whole, half.axis, None
         else:
             operands.append(a)

@@ -12,13 +12,18 @@ from agauss.backends.cpu.xla import Array, Words
 from agauss.backends.cuda import backend, driver, source
 from agauss.backends.protocol import Pass, Shape
 
+ECHO = f"""
+struct Work {{ const long long* from; long long* to; }};
+extern "C" __global__ void {source.ENTRY}(const __grid_constant__ Work work) {{ *work.to = *work.from; }}
+"""
+
 
 def echo() -> np.ndarray:
     """The attribute of a call that copies the first 64 bits of its argument to its result. An error says what lacks."""
-    capability, _ = _device()
-    source.architecture(capability)
-    xla.on_devices(*map(driver.address_of, ("cuLaunchKernelEx", "cuMemsetD32Async", "cuMemcpyDtoDAsync_v2")))
-    return xla.written({frame.BLOCKS: 1}, [], [], ())
+    xla.on_devices(*map(driver.address_of, ("cuLaunchKernelEx", "cuMemsetD32Async")))
+    head = {frame.KERNEL: xla.digest(*_kernel(ECHO, _device()[0])), frame.TURNS: 1, frame.BLOCKS: 1, frame.THREADS: 1}
+    read, made = (Array.of((), np.dtype(np.float64), 0).words(slot) for slot in (0, 1))
+    return xla.written(head, [read], [made], (0, 0))
 
 
 def attribute(
@@ -42,7 +47,7 @@ def attribute(
     inputs = tuple([_form(a, work.shape, turns) for a in sources])
     outputs = tuple([None if a is None else _form(a, work.shape, turns) for a in sinks])
     launch = backend.prepare(work, inputs, outputs, place, chosen, noise is not None)
-    if launch.tasks == 0 or len(launch.template) > frame.MOST_WORDS:
+    if launch.tasks == 0 or len(launch.template) > frame.MOST_WORDS or not xla.has_room():
         return None
     template, slots = launch.template.copy(), iter(launch.addresses)
     read = [a.words(slot) for a, slot in zip(sources, slots, strict=False)]
@@ -54,7 +59,8 @@ def attribute(
             read.append(noise.ids.words(backend.INDEX))
     made = [a.words(slot) for a, slot in zip([a for a in sinks if a is not None], slots, strict=True)]
     capability, processors = _device()
-    head = {frame.KERNEL: xla.digest(*_kernel(launch.spec, capability)), frame.TURNS: 1}
+    kernel = _kernel(source.source(launch.spec), capability)
+    head = {frame.KERNEL: xla.digest(*kernel), frame.TURNS: 1}
     head |= {frame.BLOCKS: launch.blocks(processors), frame.THREADS: launch.threads}
     if total is None:
         return xla.written(head, read, made, template), 0
@@ -87,7 +93,7 @@ def _device() -> tuple[int, int]:
 
 
 @lru_cache(maxsize=4096)
-def _kernel(spec: source.Spec, capability: int) -> tuple[str, int]:
-    """The digest and the handle of a kernel."""
-    cubin = source.cubin_file(source.source(spec), source.architecture(capability))
+def _kernel(text: str, capability: int) -> tuple[str, int]:
+    """The name and the handle of the kernel of a source."""
+    cubin = source.cubin_file(text, source.architecture(capability))
     return cubin.stem, driver.loaded(cubin)

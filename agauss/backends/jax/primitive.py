@@ -170,7 +170,9 @@ def _mapped(operands: Sequence[Any], dims: Sequence[Any], *, call: Call) -> tupl
     operands = [x if d is None else jnp.moveaxis(x, d, 0) for x, d in zip(operands, dims, strict=True)]
     mapped = tuple([d is not None for d in dims])
     n = len(call.arrays(operands))
-    if call.turns:  # turns of turns
+    if extent == 0 and (call.turns or call.indexed or any(mapped[n:])):  # no turn
+        found = [jnp.zeros((0, *shape), dtype) for shape, dtype in call.results()]
+    elif call.turns:  # turns of turns
         both = [a or b for a, b in zip(mapped, call.turning, strict=True)]
         for k, x in enumerate(operands):
             if both[k]:

@@ -1,5 +1,6 @@
 """The calls that JAX differentiates, and arrays for them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from cases import CALLS as EVERY
@@ -19,6 +20,14 @@ def inputs(dtype=np.float32):
 
 SOME = ("q.sample_and_kl", "q.kl", "q.nll", "q.std and var")  # XLA compiles long
 CALLS = {**RICH, "kl_prior of everything": EVERY["kl_prior of everything"], **{name: METHODS[name] for name in SOME}}
+
+
+def assert_same(found, want):
+    """The same dtypes and numbers, a NaN for a NaN."""
+    found, want = jax.tree.leaves(found), jax.tree.leaves(want)
+    for got, exact in zip(found, want, strict=True):
+        assert got.dtype == exact.dtype
+        np.testing.assert_array_equal(got, exact)
 
 
 def assert_close(got, want, ulps=4):

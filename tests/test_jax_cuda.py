@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from cuda_devices import shim
 from jax.interpreters import mlir
-from jax_calls import D
+from jax_calls import D, assert_same
 
 import agauss as ag
 from agauss.backends.cpu import xla, xla_frame
@@ -149,13 +149,6 @@ def _lowered_as(platform):
     mlir.register_lowering(primitive.pass_p, rule, platform="cpu", cacheable=False)
     primitive.compiled.cache_clear()
     jax.clear_caches()
-
-
-def assert_same(found, want):
-    found, want = jax.tree.leaves(found), jax.tree.leaves(want)
-    for got, exact in zip(found, want, strict=True):
-        assert got.dtype == exact.dtype
-        np.testing.assert_array_equal(got, exact)
 
 
 def launches(function, *args):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax_calls import D
+from jax_calls import D, assert_same
 
 import agauss as ag
 from agauss.backends.cpu import descriptor, xla, xla_frame
@@ -22,13 +22,6 @@ from agauss.integrations import jax as agj
 P = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
 M, V = P[:, :3], P[:, 3:]
 CALL = re.compile(r"custom_call @agauss_pass|custom_call_target=\"agauss_pass\"")
-
-
-def assert_same(found, want):
-    found, want = jax.tree.leaves(found), jax.tree.leaves(want)
-    for got, exact in zip(found, want, strict=True):
-        assert got.dtype == exact.dtype
-        np.testing.assert_array_equal(got, exact)
 
 
 def calls(function, *args):

@@ -8,6 +8,7 @@ Every error names the argument, what it must be and what came, and is raised bef
 """
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, lru_cache
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from agauss.backends.dask import Blocks
 
 Shape = tuple[int, ...]
-# Names for readers, as those of backends/protocol.py are.
-Namespace = Any  # of the array API standard: a module, or what completes one
+Namespace = Any  # of the array API standard, a module or what completes one; a name for readers, as is
 Device = Any
 FLOATING = ("float16", "bfloat16", "float32", "float64")
 
@@ -156,20 +156,15 @@ def _cuda() -> Backend:
     return Kernels(CupyRuntime())
 
 
-def _reference(xp: Namespace, name: str) -> Callable[[], Backend]:
+def _whole(xp: Namespace, name: str) -> Callable[[], Backend]:
     def load() -> Backend:
+        if name == "jax":
+            from agauss.backends.jax.backend import Traced
+
+            return Traced(xp, name)
         from agauss.backends.array_api.backend import Reference
 
         return Reference(xp, name)
-
-    return load
-
-
-def _traced(xp: Namespace, name: str) -> Callable[[], Backend]:
-    def load() -> Backend:
-        from agauss.backends.jax.backend import Traced
-
-        return Traced(xp, name)
 
     return load
 
@@ -222,7 +217,7 @@ def _find(x: object) -> Library | None:
         return None
     xp = array_api_compat.array_namespace(x)
     name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
-    load = {"cupy": _cuda, "dask": _blocks, "jax": _traced(xp, name)}.get(name) or _reference(xp, name)
+    load = {"cupy": _cuda, "dask": _blocks}.get(name) or _whole(xp, name)
     found = Library(name, xp, load, fills=name == "cupy")
     if name == "cupy":
         PLANNED[type(x)] = found
@@ -233,7 +228,7 @@ def _find(x: object) -> Library | None:
 
 def add(kind: type, name: str, xp: Namespace) -> None:
     """Take arrays of a type that is not of the standard, by a namespace that completes it."""
-    _libraries[kind] = Library(name, xp, _reference(xp, name))
+    _libraries[kind] = Library(name, xp, _whole(xp, name))
 
 
 def namespace(xp: object) -> Library:
@@ -400,6 +395,11 @@ def whose(value: object) -> str:
     """What came where an array of a certain library was wanted."""
     found = library_of(value)
     return type(value).__name__ if found is None else f"an array of {found.name}"
+
+
+def is_traced(a: Any) -> bool:
+    """Whether JAX traces it: what is computed meanwhile is kept in a program, which may run many times."""
+    return "jax" in sys.modules and isinstance(a, sys.modules["jax"].core.Tracer)
 
 
 def is_number(value: object) -> TypeGuard[Number]:

@@ -371,6 +371,8 @@ class DiagonalGaussianDistribution(Generic[Array]):
         return self._ops.saturated(self._view(self._logvar), bounds=self._bounds, axis=self._event_axes)
 
     def __repr__(self) -> str:
+        if not hasattr(self._mean, "dtype"):  # a pytree's leaves may be anything
+            return f"{type(self).__name__}(mean={self._mean!r}, logvar={self._logvar!r})"
         library = library_of(self._mean)
         extra = ", deterministic=True" if self._deterministic else ""
         return (

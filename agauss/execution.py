@@ -33,7 +33,7 @@ from agauss.backends.protocol import Array, Bound, DType, Noise, Pass, Plan
 from agauss.keys import Key, Once, repeatable, words_of
 from agauss.maths.noise import FOLD_DRAW
 from agauss.operations import Operation, Result
-from agauss.options import axes_of, bound_on, check_index
+from agauss.options import axes_of, bound_on, check_index, refuse_frozen_noise
 from agauss.remembered import kinds
 from agauss.typing import Axis, Bounds, Index, Number, Rng, Seed
 
@@ -63,6 +63,7 @@ def value(
     outs = (out,) if out is not None and op.keeps else None
     known = index is None
     if op.noisy and not isinstance(rng, (int, Key)):
+        refuse_frozen_noise(rng, taken)
         rng = Once(rng)
         known = known and out is None  # an out that is refused must not have advanced a Generator
     key = _key(op, taken, outs, axis, bounds) if known else None
@@ -147,6 +148,7 @@ def draws(
         index = check_index(index, library, shape)
     if prod(sample_shape) > MAX_DRAWS:
         raise ValueError(f"sample_shape must hold at most {MAX_DRAWS} draws; got {sample_shape}")
+    refuse_frozen_noise(rng, given.arrays)
     words = words_of(rng)
     if sample_shape == ():
         return compute(work, given, Noise(words, 0, index), out)[0]

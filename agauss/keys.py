@@ -109,11 +109,16 @@ class Once:
     """What `rng` was, as a key that is made when it is first used and kept: a call that is refused draws nothing."""
 
     def __init__(self, rng: Any) -> None:
-        self._rng = rng
+        self.given = rng
 
     @cached_property
     def key(self) -> Key:
-        return as_key(self._rng)
+        return as_key(self.given)
+
+
+def is_fresh(rng: Any) -> bool:
+    """Whether it stands for another key each time."""
+    return rng is None or (type(rng) is not int and hasattr(rng, "integers"))
 
 
 def words_of(rng: Any) -> tuple[Any, Any, Any]:
@@ -125,15 +130,16 @@ def words_of(rng: Any) -> tuple[Any, Any, Any]:
 
 def repeatable(rng: Any) -> Any:
     """`rng` as it was given to a sample that was drawn before; refused where it would stand for another key now."""
-    if rng is None or (type(rng) is not int and hasattr(rng, "integers")):
+    if is_fresh(rng):
         raise TypeError(
-            f"rng must be the int or Key that the sample was drawn with; got {_kind(rng)}, which gives other noise "
-            "each time (agauss.vjp takes it, and keeps the key)"
+            f"rng must be the int or Key that the sample was drawn with; got {name_of_rng(rng)}, which gives other "
+            "noise each time (agauss.vjp takes it, and keeps the key)"
         )
     return rng
 
 
-def _kind(rng: Any) -> str:
+def name_of_rng(rng: Any) -> str:
+    """How an error names it."""
     module, name = type(rng).__module__.partition(".")[0], type(rng).__name__
     if rng is None:
         return "None"
@@ -158,7 +164,7 @@ def as_key(rng: Any, name: str = "rng", draw: bool = True, also: str = "") -> Ke
     if module == "numpy" and hasattr(rng, "generate_state"):
         low, high = rng.generate_state(2)
         return Key(int(low) | int(high) << 32)
-    kind = _kind(rng)
+    kind = name_of_rng(rng)
     if module == "torch":
         kind += ": the functions of agauss.integrations.torch take a torch.Generator"
     if module in ("jax", "jaxlib"):

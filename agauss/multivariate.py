@@ -303,6 +303,8 @@ class MultivariateNormal(Generic[Array]):
         return (*found[:2], *(reshape(gradient, other.shape) for gradient in found[2:]))
 
     def __repr__(self) -> str:
+        if not hasattr(self._tril, "dtype"):  # a pytree's leaves may be anything
+            return f"{type(self).__name__}(mean={self._mean!r}, scale_tril={self._tril!r})"
         name = f"{type(self).__name__}(shape={self._shape}, dtype={dtype_name(self.dtype)}"
         return f"{name}, library={self._library.name})"
 

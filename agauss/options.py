@@ -5,6 +5,7 @@ Every error names the argument, what it must be and what came, and is raised bef
 
 import math
 import operator
+from collections.abc import Sequence
 from inspect import unwrap
 from typing import Any, get_args
 
@@ -19,16 +20,28 @@ from agauss.arrays import (
     dtype_name,
     floating,
     is_number,
+    is_traced,
     kind_of,
     library_of,
     real,
 )
+from agauss.keys import Once, is_fresh, name_of_rng
 from agauss.remembered import remembered
 from agauss.typing import Axis, Kind
 from agauss.words import has_64_bits
 
 DEFAULT_LIMITS = (-30.0, 20.0)
 BOUND_KINDS = get_args(Kind)
+
+
+def refuse_frozen_noise(rng: Any, arrays: Sequence[Any]) -> None:
+    """None and Generators are refused beside traced arrays: the key would be a constant of the program."""
+    rng = rng.given if isinstance(rng, Once) else rng
+    if is_fresh(rng) and any(map(is_traced, arrays)):
+        raise TypeError(
+            "rng must be a key or an int inside jit, grad and vmap, or each call would have the same noise; "
+            f"got {name_of_rng(rng)}"
+        )
 
 
 def flag_of(deterministic: Any) -> bool:

@@ -15,7 +15,7 @@ from agauss.execution import draws, value
 from agauss.keys import Key, words_of
 from agauss.maths import noise
 from agauss.operations import NOISE
-from agauss.options import check_index, sizes_of
+from agauss.options import check_index, refuse_frozen_noise, sizes_of
 from agauss.typing import Index, Rng
 from agauss.words import ArrayMaths
 
@@ -202,6 +202,7 @@ def _words(library: Library, model: Any, shape: Any, rng: Any, index: Any) -> An
     """The random bits of an array, as integers."""
     sizes = sizes_of(shape, "shape")
     index = None if index is None else check_index(index, library, sizes)
+    refuse_frozen_noise(rng, [model])
     return library.words(Noise(words_of(rng), 0, index), sizes, model)
 
 

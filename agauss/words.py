@@ -83,7 +83,8 @@ def index_of(n: Any) -> int | None:
 def integer(name: str, n: Any, bits: int) -> int:
     found = index_of(n)
     if found is None:
-        raise TypeError(f"{name} must be an integer; got {type(n).__name__}")
+        traced = ": inside jit, Key(0).fold_in(n) takes it" if hasattr(n, "aval") else ""
+        raise TypeError(f"{name} must be an integer; got {type(n).__name__}{traced}")
     if not 0 <= found < 2**bits:
         raise ValueError(f"{name} must be at least 0 and under 2**{bits}; got {found}")
     return found

@@ -251,12 +251,12 @@ def test_bad_input_is_told_what_it_should_have_been():
         (
             lambda: jax.jit(lambda n: agj.sample(zeros, zeros, rng=n))(3),
             TypeError,
-            r"rng must be a key of jax.random where it is traced; got int32\[\]: pass jax.random.key",
+            r"rng must be a key where it is traced; got int32\[\]: pass jax.random.key\(n\) or Key\(0\).fold_in",
         ),
         (
             lambda: jax.jit(lambda z: agj.sample(z, z, rng=None))(zeros),
             TypeError,
-            "rng must be a key where JAX traces, or each call would have the same noise; got None",
+            "rng must be a key or an int inside jit, grad and vmap, or each call would have the same noise; got None",
         ),
         (lambda: agj.sample(zeros, zeros, rng=1.5), TypeError, "rng must be None, an int, a Key"),
         (lambda: agj.kl(a, a, axis=(), out=a), TypeError, "out must be None, for JAX's arrays cannot be written to"),
@@ -312,18 +312,60 @@ def test_gradients_of_numbers_of_python(take):
     assert found == {"mean": 3.0, "logvar": 0.0}
 
 
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda m, rng: ag.sample(m, m, rng=rng),
+        lambda m, rng: ag.sample(m, m, rng=rng, sample_shape=2),
+        lambda m, rng: ag.sample_and_kl(jnp.concatenate([m, m], 1), rng=rng)[0],
+        lambda m, rng: ag.DiagonalGaussianDistribution(jnp.concatenate([m, m], 1)).sample(rng),
+        lambda m, rng: ag.vjp(ag.sample, m, m, rng=rng)[0],
+        lambda m, rng: m + ag.random.uniform((2, 3), rng=rng, xp=jnp),
+        lambda m, rng: m + ag.random.normal((2, 3), rng=rng, xp=jnp),
+    ],
+)
+def test_agausss_own_functions_freeze_no_noise_where_jax_traces(draw):
+    """They take JAX's arrays too. None would be one key for all calls of the program."""
+    m = jnp.zeros((2, 3))
+    for rng in (None, np.random.default_rng(0)):
+        with pytest.raises(TypeError, match="inside jit, grad and vmap, or each call would have the same noise"):
+            jax.jit(lambda m, rng=rng: draw(m, rng))(m)
+    assert jax.jit(lambda m: draw(m, ag.random.Key(0)))(m).shape[-2:] == (2, 3)
+    assert draw(m, None).shape[-2:] == (2, 3)
+
+
 def test_a_generator_is_refused_where_jax_traces():
     m = jnp.zeros((2, 3))
     for rng in (None, np.random.default_rng(0)):
-        with pytest.raises(TypeError, match="rng must be a key where JAX traces"):
+        with pytest.raises(TypeError, match="inside jit, grad and vmap"):
             jax.jit(lambda m, rng=rng: agj.sample(m, m, rng=rng))(m)
     assert agj.sample(m, m, rng=np.random.default_rng(0)).shape == (2, 3)
 
 
 def test_options_by_position_are_refused_with_the_functions_name():
     m = jnp.zeros((2, 3))
-    with pytest.raises(TypeError, match=r"sample\(\) got too many positional arguments; rng and other options"):
+    with pytest.raises(TypeError, match=r"sample\(\) got too many arguments by position; it takes rng, .* by name"):
         agj.sample(m, m, jax.random.key(0))
+
+
+def test_arguments_that_are_unknown_or_missing_are_named():
+    p = jnp.zeros((2, 4))
+    with pytest.raises(
+        TypeError, match=r"sample_and_kl\(\) got an unexpected argument 'key'; it takes parameters, rng,"
+    ):
+        agj.sample_and_kl(p, key=jax.random.key(0))
+    with pytest.raises(TypeError, match=r"nll\(\) is missing a required argument: 'logvar'"):
+        agj.nll(p, p)
+    with pytest.raises(TypeError, match=r"seed must be an integer; .*: inside jit, Key\(0\).fold_in\(n\) takes it"):
+        jax.jit(lambda n: agj.sample(p, p, rng=ag.random.Key(n)))(3)
+
+
+def test_a_pytree_of_anything_has_a_repr():
+    tree = jax.tree.map(
+        jnp.shape, {"q": D(jnp.zeros((2, 4))), "full": agj.MultivariateNormal(jnp.zeros(3), jnp.eye(3))}
+    )
+    assert repr(tree["q"]) == "DiagonalGaussianDistribution(mean=(2, 2), logvar=(2, 2))"
+    assert repr(tree["full"]) == "MultivariateNormal(mean=(3,), scale_tril=(3, 3))"
 
 
 def test_a_full_covariance_is_a_pytree_that_takes_keys_of_jax():
@@ -341,7 +383,7 @@ def test_a_full_covariance_is_a_pytree_that_takes_keys_of_jax():
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     for found, expected in zip(q.sample_vjp(cotangent=1.0, rng=key), own.sample_vjp(cotangent=1.0, rng=7), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
-    with pytest.raises(TypeError, match="rng must be a key where JAX traces"):
+    with pytest.raises(TypeError, match="inside jit, grad and vmap"):
         jax.jit(lambda q: q.sample())(q)
     _, tree = jax.tree.flatten(q)
     assert jax.tree.unflatten(tree, [object(), object()]) is not None

@@ -238,7 +238,7 @@ def test_a_key_is_carried_by_scan_and_mapped_over():
     keys = jax.jit(jax.vmap(WIDE_KEY.fold_in))(jnp.arange(3))
     mapped = jax.jit(jax.vmap(lambda key: agj.sample(jnp.zeros(4), 0.0, rng=key)))(keys)
     np.testing.assert_array_equal(mapped, [one_of(WIDE_KEY.fold_in(n)) for n in range(3)])
-    with pytest.raises(ValueError, match=r"rng must be one key; got \(3,\) of them: map over them"):
+    with pytest.raises(ValueError, match=r"rng must be one key; got \(3,\) of them: use jax.vmap over them"):
         agj.sample(jnp.zeros(4), 0.0, rng=keys)
 
 

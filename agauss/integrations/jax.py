@@ -18,6 +18,7 @@ from agauss import ops
 from agauss.arrays import is_number
 from agauss.integrations import need
 from agauss.keys import Key, as_key, repeatable
+from agauss.options import refuse_frozen_noise
 
 jax = need("jax", "jax")
 jnp = need("jax.numpy", "jax")
@@ -54,8 +55,8 @@ def key_of(rng: Any) -> Key:
             return Key.of_words(data[1], data[0], stream)
         if isinstance(rng, jax.core.Tracer):
             raise TypeError(
-                f"rng must be a key of jax.random where it is traced; got {rng.dtype}{list(rng.shape)}: "
-                "pass jax.random.key(seed), or key.fold_in(step) of a Key"
+                f"rng must be a key where it is traced; got {rng.dtype}{list(rng.shape)}: "
+                "pass jax.random.key(n) or Key(0).fold_in(n)"
             )
     return as_key(rng, also="a key of jax.random, ")
 
@@ -67,7 +68,7 @@ def _given(op: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) 
     try:
         bound = inspect.signature(op).bind(*args, **kwargs)
     except TypeError as error:
-        raise TypeError(f"{op.__name__}() got {error}; rng and other options are given by name") from None
+        raise _misfit(op, kwargs, str(error)) from None
     arrays = [_as_array(name, a) for name, a in zip(bound.arguments, bound.args, strict=False)]
     options = dict(bound.kwargs)
     if "rng" in options:
@@ -75,13 +76,23 @@ def _given(op: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) 
     return arrays, options
 
 
+def _misfit(op: Callable[..., Any], kwargs: dict[str, Any], error: str) -> TypeError:
+    """The error of arguments that an operation does not take."""
+    parameters = inspect.signature(op).parameters
+    unknown = [name for name in kwargs if name not in parameters]
+    if unknown:
+        error = f"got an unexpected argument {unknown[0]!r}; it takes {', '.join(parameters)}"
+    elif error.startswith("too many"):
+        options = [name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
+        error = f"got too many arguments by position; it takes {', '.join(options)} by name"
+    else:
+        error = f"is {error}"  # missing a required argument
+    return TypeError(f"{op.__name__}() {error}")
+
+
 def _key_beside(rng: Any, arrays: Sequence[Any]) -> Key:
     """The key that `rng` stands for, beside arrays that may be traced."""
-    if (rng is None or hasattr(rng, "integers")) and any(isinstance(a, jax.core.Tracer) for a in arrays):
-        raise TypeError(
-            "rng must be a key where JAX traces, or each call would have the same noise; got "
-            f"{'None' if rng is None else type(rng).__name__}"
-        )
+    refuse_frozen_noise(rng, arrays)
     return key_of(rng)
 
 

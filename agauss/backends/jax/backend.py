@@ -105,7 +105,7 @@ def _with_wholes(arrays: Sequence[Any]) -> tuple[list[Any], tuple[int | None, ..
 
 def _word(w: Any) -> Any:
     if getattr(w, "shape", ()) != ():
-        raise ValueError(f"rng must be one key; got {tuple(w.shape)} of them: map over them")
+        raise ValueError(f"rng must be one key; got {tuple(w.shape)} of them: use jax.vmap over them")
     return np.uint32(w) if isinstance(w, int) else jnp.asarray(w).astype(jnp.uint32)
 
 

@@ -113,10 +113,11 @@ def _traced(op: Callable[..., Any]) -> Callable[..., Any]:
         return op(*arrays, **options)
 
     first, _, rest = (op.__doc__ or "").partition("\n\n")
-    keys = " ``rng`` may be a key of jax.random." if "rng" in inspect.signature(op).parameters else ""
     note = (
-        f"JAX's arrays, and NumPy's beside them, under ``jit``, ``grad`` and ``vmap`` too.{keys} ``out`` must be None."
+        "Takes JAX's arrays, and NumPy's beside them, under ``jit``, ``grad`` and ``vmap`` too. ``out`` must be None."
     )
+    if "rng" in inspect.signature(op).parameters:
+        note += "\n    ``rng`` may be a key of jax.random."
     call.__doc__ = f"{first}\n\n    {note}\n\n{rest}"
     return call
 
@@ -146,7 +147,7 @@ class DiagonalGaussianDistribution(agauss.DiagonalGaussianDistribution):
     __slots__ = ()
     _ops: Any = sys.modules[__name__]
 
-    @wraps(agauss.DiagonalGaussianDistribution.__init__)
+    @wraps(agauss.DiagonalGaussianDistribution.__init__)  # type: ignore[misc]
     def __init__(self, parameters: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(_as_array("parameters", parameters), *args, **kwargs)
 

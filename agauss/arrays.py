@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import numpy as np
 
-from agauss.backends.protocol import Array, Backend, DType, Noise
+from agauss.backends.protocol import Array, Backend, DType, Noise, Shape
 from agauss.remembered import remembered
 from agauss.typing import Number
 from agauss.words import has_64_bits
@@ -25,8 +25,8 @@ from agauss.words import has_64_bits
 if TYPE_CHECKING:
     from agauss.backends.dask import Blocks
 
-Shape = tuple[int, ...]
-Namespace = Any  # of the array API standard, a module or what completes one; a name for readers, as is
+# Names for readers, as those of backends/protocol.py are.
+Namespace = Any  # of the array API standard: a module, or what completes one
 Device = Any
 FLOATING = ("float16", "bfloat16", "float32", "float64")
 
@@ -156,7 +156,7 @@ def _cuda() -> Backend:
     return Kernels(CupyRuntime())
 
 
-def _whole(xp: Namespace, name: str) -> Callable[[], Backend]:
+def _of_namespace(xp: Namespace, name: str) -> Callable[[], Backend]:
     def load() -> Backend:
         if name == "jax":
             from agauss.backends.jax.backend import Traced
@@ -217,7 +217,7 @@ def _find(x: object) -> Library | None:
         return None
     xp = array_api_compat.array_namespace(x)
     name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
-    load = {"cupy": _cuda, "dask": _blocks}.get(name) or _whole(xp, name)
+    load = {"cupy": _cuda, "dask": _blocks}.get(name) or _of_namespace(xp, name)
     found = Library(name, xp, load, fills=name == "cupy")
     if name == "cupy":
         PLANNED[type(x)] = found
@@ -228,7 +228,7 @@ def _find(x: object) -> Library | None:
 
 def add(kind: type, name: str, xp: Namespace) -> None:
     """Take arrays of a type that is not of the standard, by a namespace that completes it."""
-    _libraries[kind] = Library(name, xp, _whole(xp, name))
+    _libraries[kind] = Library(name, xp, _of_namespace(xp, name))
 
 
 def namespace(xp: object) -> Library:

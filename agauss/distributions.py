@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Generic, Literal, Self
 
 from agauss import ops
-from agauss.arrays import NUMPY, Namespace, Operands, Shape, dtype_name, floating, is_number, library_of, operands
-from agauss.backends.protocol import DType
+from agauss.arrays import NUMPY, Namespace, Operands, dtype_name, floating, is_number, library_of, operands
+from agauss.backends.protocol import DType, Shape
 from agauss.execution import check_out
 from agauss.keys import as_key
 from agauss.options import (

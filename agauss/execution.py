@@ -17,7 +17,6 @@ from agauss.arrays import (
     SINGLE_OR_DOUBLE,
     Library,
     Operands,
-    Shape,
     broadcast_two,
     dtype_name,
     is_number,
@@ -29,7 +28,7 @@ from agauss.arrays import (
     whose,
 )
 from agauss.backends import steps
-from agauss.backends.protocol import Array, Bound, DType, Noise, Pass, Plan
+from agauss.backends.protocol import Array, Bound, DType, Noise, Pass, Plan, Shape
 from agauss.keys import Key, Once, repeatable, words_of
 from agauss.maths.noise import FOLD_DRAW
 from agauss.operations import Operation, Result

@@ -15,7 +15,6 @@ from agauss.arrays import (
     NUMPY,
     SINGLE_OR_DOUBLE,
     Library,
-    Shape,
     broadcast_two,
     dtype_name,
     floating,
@@ -25,6 +24,7 @@ from agauss.arrays import (
     library_of,
     real,
 )
+from agauss.backends.protocol import Shape
 from agauss.keys import Once, is_fresh, name_of_rng
 from agauss.remembered import remembered
 from agauss.typing import Axis, Kind

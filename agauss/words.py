@@ -83,8 +83,9 @@ def index_of(n: Any) -> int | None:
 def integer(name: str, n: Any, bits: int) -> int:
     found = index_of(n)
     if found is None:
-        traced = ": inside jit, Key(0).fold_in(n) takes it" if hasattr(n, "aval") else ""
-        raise TypeError(f"{name} must be an integer; got {type(n).__name__}{traced}")
+        traced = getattr(n, "shape", None) == () and "int" in str(getattr(n, "dtype", ""))  # one whose value is unknown
+        cure = ": inside jit, Key(0).fold_in(n) takes it" if traced else ""
+        raise TypeError(f"{name} must be an integer; got {type(n).__name__}{cure}")
     if not 0 <= found < 2**bits:
         raise ValueError(f"{name} must be at least 0 and under 2**{bits}; got {found}")
     return found

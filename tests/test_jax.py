@@ -358,6 +358,8 @@ def test_arguments_that_are_unknown_or_missing_are_named():
         agj.nll(p, p)
     with pytest.raises(TypeError, match=r"seed must be an integer; .*: inside jit, Key\(0\).fold_in\(n\) takes it"):
         jax.jit(lambda n: agj.sample(p, p, rng=ag.random.Key(n)))(3)
+    with pytest.raises(TypeError, match=r"seed must be an integer; got \w+$"):  # jit has nothing to do with it
+        ag.random.Key(jnp.float32(1.5))
 
 
 def test_a_pytree_of_anything_has_a_repr():

@@ -64,7 +64,7 @@ class Driver:
         self.handle = FUNCTION(xla.handler())
 
     def kernel(self, text, capability):
-        """What cuda._kernel returns; the handle is a number from 1 on."""
+        """What cuda._loaded returns; the handle is a number from 1 on."""
         self.kernels += cuda_shim.compile([text])
         return f"shim-{len(self.kernels)}-{hashlib.sha256(text.encode()).hexdigest()}", len(self.kernels)
 
@@ -134,7 +134,7 @@ def device(request):
     shim()  # or skip
     made, patch = known_to_xla(), pytest.MonkeyPatch()
     patch.setattr(cuda, "_device", lambda: (90, 2))
-    patch.setattr(cuda, "_kernel", made.kernel)
+    patch.setattr(cuda, "_loaded", made.kernel)
     patch.setattr(primitive, "TARGET", ON_THE_SHIM)
     patch.setattr(primitive, "registered", lambda platform: True)
     _lowered_as("cuda")
@@ -147,6 +147,7 @@ def _lowered_as(platform):
     """Have JAX's CPU compile passes as those of a platform."""
     rule = partial(primitive._lowered, platform=platform)
     mlir.register_lowering(primitive.pass_p, rule, platform="cpu", cacheable=False)
+    cuda._kernel.cache_clear()
     primitive.compiled.cache_clear()
     jax.clear_caches()
 

@@ -113,12 +113,13 @@ def _traced(op: Callable[..., Any]) -> Callable[..., Any]:
         return op(*arrays, **options)
 
     first, _, rest = (op.__doc__ or "").partition("\n\n")
-    note = (
-        "Takes JAX's arrays, and NumPy's beside them, under ``jit``, ``grad`` and ``vmap`` too. ``out`` must be None."
-    )
-    if "rng" in inspect.signature(op).parameters:
-        note += "\n    ``rng`` may be a key of jax.random."
-    call.__doc__ = f"{first}\n\n    {note}\n\n{rest}"
+    notes = {
+        "out": "``out`` must be None, for JAX's arrays cannot be written to.",
+        "rng": "``rng`` may be a key of jax.random.",
+    }
+    said = ["Takes JAX's arrays, and NumPy's beside them, under ``jit``, ``grad`` and ``vmap`` too."]
+    said += [note for name, note in notes.items() if name in inspect.signature(op).parameters]
+    call.__doc__ = "\n    ".join([f"{first}\n", *said]) + f"\n\n{rest}"
     return call
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from agauss.arrays import FLOATING, NUMPY, Operands, Shape, dtype_name, floating, is_number, kind_of, library_of
+from agauss.arrays import FLOATING, NUMPY, Operands, dtype_name, floating, is_number, kind_of, library_of
+from agauss.backends.protocol import Shape
 from agauss.execution import cotangent_for
 from agauss.words import index_of
 

@@ -9,7 +9,8 @@ from math import prod
 from typing import Any, Literal
 
 from agauss import ops
-from agauss.arrays import Operands, Shape, library_of, operands
+from agauss.arrays import Operands, library_of, operands
+from agauss.backends.protocol import Shape
 from agauss.typing import Array, Number
 from agauss.vae.arguments import computing, one_of, shaped, trailing, wide
 

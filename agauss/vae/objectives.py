@@ -8,7 +8,8 @@ from __future__ import annotations  # help() shows them as they are written
 
 from typing import Any, Literal
 
-from agauss.arrays import Operands, Shape, operands
+from agauss.arrays import Operands, operands
+from agauss.backends.protocol import Shape
 from agauss.typing import Array, Number
 from agauss.vae.arguments import (
     as_array,

@@ -21,7 +21,7 @@ extern "C" __global__ void {source.ENTRY}(const __grid_constant__ Work work) {{ 
 def echo() -> np.ndarray:
     """The attribute of a call that copies the first 64 bits of its argument to its result. An error says what lacks."""
     xla.on_devices(*map(driver.address_of, ("cuLaunchKernelEx", "cuMemsetD32Async")))
-    head = {frame.KERNEL: xla.digest(*_kernel(ECHO, _device()[0])), frame.TURNS: 1, frame.BLOCKS: 1, frame.THREADS: 1}
+    head = {frame.KERNEL: xla.digest(*_loaded(ECHO, _device()[0])), frame.TURNS: 1, frame.BLOCKS: 1, frame.THREADS: 1}
     read, made = (Array.of((), np.dtype(np.float64), 0).words(slot) for slot in (0, 1))
     return xla.written(head, [read], [made], (0, 0))
 
@@ -59,18 +59,18 @@ def attribute(
             read.append(noise.ids.words(backend.INDEX))
     made = [a.words(slot) for a, slot in zip([a for a in sinks if a is not None], slots, strict=True)]
     capability, processors = _device()
-    kernel = _kernel(source.source(launch.spec), capability)
-    head = {frame.KERNEL: xla.digest(*kernel), frame.TURNS: 1}
+    head = {frame.KERNEL: xla.digest(*_kernel(launch.spec, capability)), frame.TURNS: 1}
     head |= {frame.BLOCKS: launch.blocks(processors), frame.THREADS: launch.threads}
-    if total is None:
-        return xla.written(head, read, made, template), 0
-    made.append(total.words(backend.SUMS))
-    if not launch.partials:
-        return xla.written(head, read, made, template), 0
-    room = Array.of((launch.partials + 1,), np.dtype(np.float64), total.number + 1)
-    made += [room.words(backend.PARTIALS), room.part((launch.partials,), (1,), (1,)).words(backend.COUNTER)]
-    head[frame.COUNTER] = backend.COUNTER
-    return xla.written(head, read, made, template), 2 * (launch.partials + 1)
+    room = 0  # float64 numbers, the last of which is the counter
+    if total is not None:
+        made.append(total.words(backend.SUMS))
+        if launch.partials:
+            room = launch.partials + 1
+            partials = Array.of((room,), np.dtype(np.float64), total.number + 1)
+            made.append(partials.words(backend.PARTIALS))
+            made.append(partials.part((launch.partials,), (1,), (1,)).words(backend.COUNTER))
+            head[frame.COUNTER] = backend.COUNTER
+    return xla.written(head, read, made, template), 2 * room
 
 
 def _form(a: Array, whole: Shape, turns: int) -> backend.Form:
@@ -93,7 +93,11 @@ def _device() -> tuple[int, int]:
 
 
 @lru_cache(maxsize=4096)
-def _kernel(text: str, capability: int) -> tuple[str, int]:
+def _kernel(spec: source.Spec, capability: int) -> tuple[str, int]:
+    return _loaded(source.source(spec), capability)
+
+
+def _loaded(text: str, capability: int) -> tuple[str, int]:
     """The name and the handle of the kernel of a source."""
     cubin = source.cubin_file(text, source.architecture(capability))
     return cubin.stem, driver.loaded(cubin)

@@ -183,7 +183,7 @@ def _mapped(operands: Sequence[Any], dims: Sequence[Any], *, call: Call) -> tupl
         found = pass_p.bind(*operands, call=call._replace(turning=tuple(both), turns=extent * call.turns))
         found = [jnp.reshape(x, (extent, call.turns, *x.shape[1:])) for x in found]
     elif call.indexed or any(mapped[n:]):
-        if any(mapped[n : n + 3]):  # all words of a key are mapped over, if one is
+        if any(mapped[n : n + 3]):  # all words of a key then are, for a CUDA kernel has an index for all three
             operands[n : n + 3] = [jnp.broadcast_to(x, (extent,)) for x in operands[n : n + 3]]
             mapped = (*mapped[:n], True, True, True, *mapped[n + 3 :])
         found = pass_p.bind(*operands, call=call._replace(turning=mapped, turns=extent))

@@ -112,14 +112,14 @@ def _traced(op: Callable[..., Any]) -> Callable[..., Any]:
         arrays, options = _given(op, args, kwargs)
         return op(*arrays, **options)
 
-    first, _, rest = (op.__doc__ or "").partition("\n\n")
     notes = {
         "out": "``out`` must be None, for JAX's arrays cannot be written to.",
         "rng": "``rng`` may be a key of jax.random.",
     }
-    said = ["Takes JAX's arrays, and NumPy's beside them, under ``jit``, ``grad`` and ``vmap`` too."]
+    said = ["    Takes JAX's arrays, and NumPy's beside them, under ``jit``, ``grad`` and ``vmap`` too."]
     said += [note for name, note in notes.items() if name in inspect.signature(op).parameters]
-    call.__doc__ = "\n    ".join([f"{first}\n", *said]) + f"\n\n{rest}"
+    before, heading, rest = (op.__doc__ or "").partition("    Parameters\n")
+    call.__doc__ = before + "\n    ".join(said) + f"\n\n{heading}{rest}"
     return call
 
 

@@ -1,5 +1,6 @@
 """agauss.integrations.jax: under jit, grad, jvp, vmap and sharding."""
 
+import inspect
 import math
 import os
 import subprocess
@@ -360,6 +361,17 @@ def test_arguments_that_are_unknown_or_missing_are_named():
         jax.jit(lambda n: agj.sample(p, p, rng=ag.random.Key(n)))(3)
     with pytest.raises(TypeError, match=r"seed must be an integer; got \w+$"):  # jit has nothing to do with it
         ag.random.Key(jnp.float32(1.5))
+
+
+@pytest.mark.parametrize("name", sorted(agj.FUNCTIONS))
+def test_help_says_what_is_taken_before_the_sections(name):
+    text, _, sections = getattr(agj, name).__doc__.partition("\n    ---")
+    takes = inspect.signature(getattr(agj, name)).parameters
+    assert "Takes JAX's arrays" in text
+    assert ("``out`` must be None" in text) == ("out" in takes)
+    assert ("key of jax.random" in text) == ("rng" in takes)
+    assert sections  # as they are in agauss's own
+    assert sections in getattr(ag, name).__doc__
 
 
 def test_a_pytree_of_anything_has_a_repr():

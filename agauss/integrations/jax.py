@@ -6,6 +6,7 @@ launches the CUDA kernels, where CuPy is installed to compile them. Elsewhere XL
 """
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -118,8 +119,8 @@ def _traced(op: Callable[..., Any]) -> Callable[..., Any]:
     }
     said = ["    Takes JAX's arrays, and NumPy's beside them, under ``jit``, ``grad`` and ``vmap`` too."]
     said += [note for name, note in notes.items() if name in inspect.signature(op).parameters]
-    before, heading, rest = (op.__doc__ or "").partition("    Parameters\n")
-    call.__doc__ = before + "\n    ".join(said) + f"\n\n{heading}{rest}"
+    text, *sections = re.split(r"^(?=    \w+\n    ---)", op.__doc__ or "", maxsplit=1, flags=re.MULTILINE)
+    call.__doc__ = text + "\n    ".join(said) + "\n\n" + "".join(sections)
     return call
 
 
